@@ -1,0 +1,118 @@
+"""Which constants carry device variation, and why the others do not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kppstat.errors import ModelError
+from kppstat.graph import ExactTensor, Graph, Node, Weight
+from kppstat.onnx_io.roles import VIEWS, canonical, packed_inputs, reason, weight_inputs
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+LISTED = 2  # elements from which on an exact tensor is listed: single numbers are settings of the graph
+
+
+@dataclass(eq=False)
+class Found:
+    """The weights and the exact tensors of a graph, in the order in which the nodes read them."""
+
+    weights: tuple[Weight, ...] = ()
+    exact: tuple[ExactTensor, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """Yield the nodes of a graph in running order, those of a body after the node that holds it."""
+    for node in graph.nodes:
+        yield node
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                yield from all_nodes(value)
+
+
+def label(node: Node) -> str:
+    """Return how a node is named to the user."""
+    return f"{node.op} '{node.name}'"
+
+
+def find(graph: Graph) -> Found:
+    """Sort the constants of a graph into weights and exact tensors."""
+    constants = graph.constants
+    producers = {name: node for node in all_nodes(graph) for name in node.outputs if name}
+    consumers: dict[str, list[str]] = defaultdict(list)
+    readers: dict[str, tuple[Node, int]] = {}
+    found = Found()
+    for node in all_nodes(graph):
+        weighty = weight_inputs(node.op, node.domain)
+        for index, name in enumerate(node.inputs):
+            root = stored_root(name, producers, constants)
+            if root is None:
+                continue
+            if index in weighty and constants[root].dtype.name in FLOATS and constants[root].size:
+                if label(node) not in consumers[root]:
+                    consumers[root].append(label(node))
+            elif node.op not in VIEWS or node.domain not in ("", "ai.onnx") or index > 0:
+                previous = readers.get(root)
+                if previous is None or index in packed_inputs(node.op, node.domain):
+                    readers[root] = (node, index)
+    weights = []
+    for root, labels in consumers.items():
+        values = constants[root]
+        if not labels:
+            continue
+        weights.append(Weight(root, len(weights), values.shape, largest(root, values, labels[0]), tuple(labels)))
+        if weights[-1].max_abs == 0:
+            found.notes.append(f"Weight '{root}' is zero throughout, so device variation leaves it at zero.")
+        if root in readers:
+            node, index = readers[root]
+            found.notes.append(f"Weight '{root}' is also read by {label(node)}, which then sees its device variation.")
+    found.weights = tuple(weights)
+    found.exact = tuple(_exact(graph, {w.name for w in weights}, readers))
+    return found
+
+
+def stored_root(name: str, producers: Mapping[str, Node], constants: Mapping[str, np.ndarray]) -> str | None:
+    """Follow views back from a value to the constant that it shows, or return None if it shows none."""
+    while name not in constants:
+        node = producers.get(name)
+        if node is None or node.op not in VIEWS or canonical(node.domain) or not node.inputs:
+            return None
+        name = node.inputs[0]
+    return name
+
+
+def largest(name: str, values: np.ndarray, consumer: str) -> float:
+    """Return the largest absolute value of a weight; `ModelError` if one is no number."""
+    most = max(abs(float(values.max())), abs(float(values.min())))
+    if not np.isfinite(most):
+        raise ModelError(
+            f"holds {'NaN' if np.isnan(most) else 'infinite'} values",
+            where=f"weight '{name}' of {consumer}",
+            remedy="Train or export the model again",
+        )
+    return most
+
+
+def _exact(graph: Graph, weights: set[str], readers: Mapping[str, tuple[Node, int]]) -> Iterator[ExactTensor]:
+    """Yield every other constant that holds real numbers, or packed weights, with the reason."""
+    for name, values in graph.constants.items():
+        if name in weights or values.size < LISTED:
+            continue
+        packed = name in readers and readers[name][1] in packed_inputs(readers[name][0].op, readers[name][0].domain)
+        if not packed and values.dtype.kind in "iubOUS":
+            continue
+        if name in readers:
+            node, index = readers[name]
+            yield ExactTensor(name, values.shape, f"{reason(node.op, index, node.domain)} ({label(node)})")
+        else:
+            yield ExactTensor(name, values.shape, "no operator reads it")
+    for node in all_nodes(graph):
+        for key, value in node.attributes.items():
+            if isinstance(value, tuple) and len(value) >= LISTED and isinstance(value[0], float):
+                yield ExactTensor(
+                    f"{node.name}.{key}", (len(value),), f"an attribute of {node.op}, kept in digital form"
+                )
