@@ -1,0 +1,92 @@
+"""Additive Gaussian variation, the plain model of the literature, and its right-censored form for training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kppstat.array import namespace
+from kppstat.noise.law import Law, full_scale
+from kppstat.noise.parameters import real
+from kppstat.noise.registry import noise_model
+
+
+@noise_model("gaussian")
+@dataclass(frozen=True)
+class Gaussian(Law):
+    """Independent Gaussian deviations of equal size on every weight of a tensor.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation of one weight's deviation as a fraction of max|W| of its tensor, 0 or more.
+
+    Raises
+    ------
+    NoiseError
+        If sigma is negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Gaussian(0.1).weights(np.array([1.0, -2.0]), np.array([1.0, -1.0])).tolist()
+    [1.2, -2.2]
+    """
+
+    formula: ClassVar[str] = "w + sigma * max|W| * z"
+    unit: ClassVar[str] = "sigma is a fraction of max|W| of the tensor"
+    source: ClassVar[str] = "the common unit of the literature; aihwkit-lightning calls it AddNormal"
+
+    sigma: float = real("standard deviation as a fraction of max|W|", low=0)
+
+    def apply(self, x: Any, y: Any, z: Any) -> Any:
+        """Add the deviation."""
+        return y + self.sigma * z[0]
+
+    def response(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `y` and sigma squared."""
+        return y, namespace(y).ones_like(y) * self.sigma**2
+
+    def weights(self, w: Any, z: Any) -> Any:
+        """Return ``w + sigma * max|W| * z``, equal to `w` bit for bit where sigma is 0."""
+        xp = namespace(w)
+        return w + self.sigma * full_scale(w) * xp.reshape(xp.astype(z, w.dtype, copy=False), w.shape)
+
+    def moments(self, w: Any) -> tuple[Any, Any]:
+        """Return `w` and the variance ``(sigma max|W|)**2``."""
+        return w, namespace(w).ones_like(w) * (self.sigma * full_scale(w)) ** 2
+
+
+@noise_model("right-censored")
+@dataclass(frozen=True)
+class RightCensored(Law):
+    """Gaussian deviations whose upper tail is cut back to a threshold: the training noise of TRICE.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation before censoring as a fraction of max|W|.
+    threshold : float
+        Largest deviation in units of sigma.
+    """
+
+    formula: ClassVar[str] = "w + sigma * max|W| * min(z, threshold)"
+    unit: ClassVar[str] = "sigma is a fraction of max|W| before censoring; the threshold counts in sigma"
+    source: ClassVar[str] = "TRICE, arXiv 2307.15853; its form from MariusAnje/CIM_CW, modules.set_SG"
+
+    sigma: float = real("standard deviation before censoring as a fraction of max|W|", low=0)
+    threshold: float = real("largest deviation in units of sigma", default=2.0)
+
+    def apply(self, x: Any, y: Any, z: Any) -> Any:
+        """Add the censored deviation."""
+        return y + self.sigma * namespace(z).clip(z[0], None, self.threshold)
+
+    def response(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Use ``E min(Z, t) = t Q(t) - phi(t)`` and ``E min(Z, t)^2 = P(t) - t phi(t) + t^2 Q(t)``, where Q = 1 - P."""
+        t = self.threshold
+        below, above = 0.5 * math.erfc(-t / math.sqrt(2)), 0.5 * math.erfc(t / math.sqrt(2))
+        density = math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+        mean = t * above - density
+        variance = max(below - t * density + t * t * above - mean * mean, 0.0)
+        return y + self.sigma * mean, namespace(y).ones_like(y) * (self.sigma**2 * variance)
