@@ -1,0 +1,24 @@
+import pytest
+
+from kppstat.noise import Gaussian, Variation
+
+A, B, C = Gaussian(0.1), Gaussian(0.2), Gaussian(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("conv1.weight", B), ("conv2.weight", C), ("fc", A), ("w[0]", C), ("w0", B)],
+)
+def test_a_name_wins_then_the_first_pattern(name, expected):
+    layers = {"conv1*": B, "conv*": C, "w[0-9]": B, "w[0]": C}
+    assert Variation(A, layers).of(name) is expected
+
+
+def test_patterns_without_a_weight_are_found():
+    variation = Variation(A, {"conv*": B, "cvon*": C, "w[0]": C})
+    assert variation.unmatched(["conv1", "w[0]"]) == ("cvon*",)
+
+
+def test_equal_laws_have_equal_descriptions():
+    assert Variation(A).to_dict() == {"model": "gaussian", "sigma": 0.1, "layers": {}}
+    assert Variation(A, {"x": B}).to_dict() != Variation(A).to_dict()
