@@ -1,0 +1,45 @@
+"""k-th percentile performance (KPP) of neural networks on noisy compute-in-memory hardware.
+
+The public names are loaded when they are first used, so that ``import kppstat`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Estimate": "kppstat.sampling",
+    "Study": "kppstat.sampling",
+    "estimate": "kppstat.sampling",
+    "Gaussian": "kppstat.noise",
+    "NoiseModel": "kppstat.noise",
+    "Variation": "kppstat.noise",
+    "KppstatError": "kppstat.errors",
+    "load": "kppstat.onnx_io",
+    "save": "kppstat.onnx_io",
+}
+__all__ = sorted([*_WHERE, "__version__"])
+
+if TYPE_CHECKING:
+    from kppstat.errors import KppstatError as KppstatError
+    from kppstat.noise import Gaussian as Gaussian
+    from kppstat.noise import NoiseModel as NoiseModel
+    from kppstat.noise import Variation as Variation
+    from kppstat.onnx_io import load as load
+    from kppstat.onnx_io import save as save
+    from kppstat.sampling import Estimate as Estimate
+    from kppstat.sampling import Study as Study
+    from kppstat.sampling import estimate as estimate
+
+
+def __getattr__(name: str) -> object:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'kppstat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
