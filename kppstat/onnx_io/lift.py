@@ -1,9 +1,8 @@
-"""Lift every constant of a model file out of the graph: initializers, Constant nodes, and those in If/Loop/Scan bodies.
+"""Lift every constant out of a model: initializers, Constant nodes, and those in bodies of If, Loop and Scan.
 
-What stays is a skeleton that reads all constants by name, and a table of arrays. Names are those of the file; a constant of
-a body whose name occurs elsewhere too gets a number behind it (as does every value of a body, so that no two values of the
-skeleton share a name). The file's own message of each constant is remembered, so that new weights can be written back to
-where the old ones were.
+What stays is a skeleton that reads all constants by name, and a table of arrays. Names are those of the file; a value
+of a body whose name occurs elsewhere too gets a number behind it, so that no two values of the skeleton share a name.
+The file's own message of each constant is remembered, so that new weights can be written back to where they came from.
 """
 
 from __future__ import annotations
@@ -29,8 +28,16 @@ from onnx import (
 from kppstat.errors import ModelError
 from kppstat.onnx_io.stored import array, graphs_in
 
-Message = TensorProto | NodeProto | SparseTensorProto  # in the file: stores a constant or computes a value
 LARGEST_DENSE = 1 << 28  # elements that a sparse tensor may unfold to
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """Where the file has a value: the graph, the message that stores or computes it, and its name there."""
+
+    graph: GraphProto
+    message: TensorProto | SparseTensorProto | NodeProto
+    name: str
 
 
 @dataclass(eq=False)
@@ -39,7 +46,13 @@ class Lifted:
 
     skeleton: ModelProto
     constants: dict[str, np.ndarray] = field(default_factory=dict)
-    homes: dict[str, tuple[GraphProto, Message]] = field(default_factory=dict)
+    homes: dict[str, Home] = field(default_factory=dict)
+
+    def copy(self) -> Lifted:
+        """Return a copy that can be changed; the arrays are shared and never changed in place."""
+        skeleton = ModelProto()
+        skeleton.CopyFrom(self.skeleton)
+        return Lifted(skeleton, dict(self.constants), self.homes)
 
 
 def lift(proto: ModelProto, folder: Path) -> Lifted:
@@ -65,6 +78,23 @@ def names_in(graph: GraphProto) -> Iterator[str]:
             yield from names_in(body)
 
 
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield the nodes of a graph and of its bodies."""
+    for node in graph.node:
+        yield node
+        for body in graphs_in(node):
+            yield from all_nodes(body)
+
+
+def reads(graph: GraphProto) -> Iterator[str]:
+    """Yield every name that is read, once for each reader: by a node, or as an output of a graph or body."""
+    for node in all_nodes(graph):
+        yield from node.input
+        for body in graphs_in(node):
+            yield from (v.name for v in body.output)
+    yield from (v.name for v in graph.output)
+
+
 @dataclass(eq=False)
 class _Lifting:
     lifted: Lifted
@@ -86,11 +116,12 @@ class _Lifting:
             copy.name = names[value.name]
             return copy
 
-        def take(name: str, values: np.ndarray, home: Message) -> None:
+        def take(name: str, values: np.ndarray, message: TensorProto | SparseTensorProto | NodeProto) -> None:
             if name in outputs:
                 self.defined[name] += 1  # by the Identity below
             unique = self.unique(name, keep=top and name not in outputs)
-            self.lifted.constants[unique], self.lifted.homes[unique] = values, (old, home)
+            self.lifted.constants[unique] = values
+            self.lifted.homes[unique] = Home(old, message, name)
             if name in outputs:  # a graph's output must come from a node
                 names[name] = name if top else self.unique(name, keep=False)
                 new.node.append(helper.make_node("Identity", [unique], [names[name]], name=f"{unique}/output"))
@@ -109,7 +140,7 @@ class _Lifting:
                 continue
             for name in filter(None, node.output):
                 names[name] = self.unique(name, keep=top)
-                self.lifted.homes[names[name]] = (old, node)
+                self.lifted.homes[names[name]] = Home(old, node, name)
             new.node.append(self.node(node, names))
         new.output.extend(rename(v) for v in old.output)
 

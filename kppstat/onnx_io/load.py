@@ -1,29 +1,172 @@
-"""Load an ONNX file."""
+"""Load an ONNX file: every step of the import, in order."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kppstat.errors import ModelError
-from kppstat.onnx_io.lift import lift
+from kppstat.graph import Port
+from kppstat.onnx_io.batch import batch_inputs, freed, together
+from kppstat.onnx_io.batch_norm import fold_batch_norms
+from kppstat.onnx_io.fold import fold
+from kppstat.onnx_io.image import image_of
+from kppstat.onnx_io.inputs import accepted, again, joined
+from kppstat.onnx_io.lift import Lifted, all_nodes, lift
 from kppstat.onnx_io.model import Model
-from kppstat.onnx_io.normalise import IR_VERSION, normalise
+from kppstat.onnx_io.normalise import IR_VERSION, OPSET, normalise, opset_of
 from kppstat.onnx_io.read import read
+from kppstat.onnx_io.roles import canonical
+from kppstat.onnx_io.self_check import same
+from kppstat.onnx_io.session import Session
 from kppstat.onnx_io.to_graph import graph_of
-from kppstat.onnx_io.weights import find
+from kppstat.onnx_io.weights import find, why_none
+
+Feeds = Mapping[str, np.ndarray]
+OPERATORS = "constant float weights of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU and RNN"
 
 
 def load(path: str | Path, *, fold_batch_norm: bool = False) -> Model:
-    """Load an ONNX file."""
-    path = Path(path)
-    file = read(path)
-    notes: list[str] = []
-    lifted = normalise(lift(file.proto, file.folder), notes)
-    lifted.skeleton.ir_version = max(lifted.skeleton.ir_version, IR_VERSION)
+    """Load an ONNX model and list what carries device variation.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ONNX file; external data lie beside it.
+    fold_batch_norm : bool
+        Fold each BatchNormalization into the weights before it, so that device variation acts on the folded weights.
+
+    Returns
+    -------
+    Model
+        With `Model.notes` saying, one sentence each, what the import did.
+
+    Raises
+    ------
+    ModelError
+        If the file is no ONNX model, is damaged, cannot be run by onnxruntime, has no weight that carries device
+        variation, or gives other outputs after the import than before.
+
+    Examples
+    --------
+    >>> import onnx.parser, tempfile
+    >>> text = '''<ir_version: 8, opset_import: ["" : 17]>
+    ... tiny (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1.0, -2.0}> { y = MatMul(x, w) }'''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     onnx.save(onnx.parser.parse_model(text), f"{folder}/tiny.onnx")
+    ...     model = load(f"{folder}/tiny.onnx")
+    >>> model.weights
+    (Weight(name='w', position=0, shape=(2, 1), max_abs=2.0, consumers=("MatMul 'y'",)),)
+    """
+    file = read(Path(path))
+    where = str(path)
+    stored = lift(file.proto, file.folder)
+    if not stored.skeleton.graph.input:
+        raise ModelError("the model takes no inputs", where=where, remedy="Give a network with inputs")
+    original = Session(file.source, where)
+    feeds = _trial_inputs(original, stored)
+    imported = _import(stored, convert=True, fold_batch_norm=fold_batch_norm)
+    checked = _check(imported, original, feeds, where)
+    if checked is None:
+        imported = _import(stored, convert=False, fold_batch_norm=fold_batch_norm)
+        checked = _check(imported, original, feeds, where)
+    if checked is None:
+        raise ModelError(
+            "the imported model gives other outputs than the file",
+            where=where,
+            remedy="This is a fault of kppstat: please report it with the model",
+        )
+    lifted, batch, notes = _free_batch(imported.lifted, original, feeds)
     graph = graph_of(lifted.skeleton.graph, lifted.constants)
     found = find(graph)
     if not found.weights:
-        raise ModelError("no weight that device variation could act on", where=str(path))
-    first = graph.inputs[0].shape
-    batch = first[0] if first else None
-    return Model(path, file.sha256, graph, found.weights, found.exact, (*notes, *found.notes), batch, lifted.skeleton)
+        raise ModelError(why_none(found.exact), where=where, remedy=f"Device variation acts on {OPERATORS}")
+    return Model(
+        path=Path(path),
+        sha256=file.sha256,
+        graph=graph,
+        weights=found.weights,
+        exact=found.exact,
+        notes=(*file.notes, *imported.notes, *checked, *notes, *found.notes),
+        batch=batch,
+        skeleton=lifted.skeleton.SerializeToString(),
+        factors=imported.factors,
+        aliases=imported.aliases,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Imported:
+    lifted: Lifted
+    notes: tuple[str, ...]
+    factors: dict[str, np.ndarray]  # what batch-norm folding multiplied each weight with
+    aliases: dict[str, str]  # values of the file that another value stands for
+
+
+def _import(stored: Lifted, *, convert: bool, fold_batch_norm: bool) -> _Imported:
+    """Normalise and fold a copy of the model."""
+    notes: list[str] = []
+    lifted = stored.copy()
+    if convert:
+        lifted = normalise(lifted, notes)
+    else:
+        opset = opset_of(lifted.skeleton)
+        notes.append(f"Operators stay at opset {opset}: converted to opset {OPSET} the model gave other outputs.")
+    lifted.skeleton.ir_version = max(lifted.skeleton.ir_version, IR_VERSION)
+    if domains := sorted({n.domain for n in all_nodes(lifted.skeleton.graph) if canonical(n.domain)}):
+        notes.append(f"Operators of {', '.join(domains)} are kept as they are.")
+    aliases = fold(lifted, notes)
+    factors = fold_batch_norms(lifted, notes) if fold_batch_norm else {}
+    return _Imported(lifted, tuple(notes), factors, aliases)
+
+
+def _ports(lifted: Lifted) -> tuple[Port, ...]:
+    return graph_of(lifted.skeleton.graph, {}).inputs
+
+
+def _session(lifted: Lifted) -> Session:
+    return Session(image_of(lifted.skeleton, lifted.constants, ()).patched({}), "the imported model")
+
+
+def _trial_inputs(original: Session, stored: Lifted) -> Feeds | None:
+    """Return random inputs for one group, or None if none are accepted."""
+    return accepted(original, _ports(stored), batch=1)
+
+
+def _check(imported: _Imported, original: Session, feeds: Feeds | None, where: str) -> list[str] | None:
+    """Compare the imported model with the file on random inputs: return notes, or None if they differ."""
+    if feeds is None:
+        return ["The import was not compared with the file: no input sizes were found that onnxruntime accepts."]
+    theirs = original.run(feeds)
+    if not same(original.run(feeds), theirs):
+        return ["The import was not compared with the file: the model draws random numbers of its own."]
+    try:
+        ours = _session(imported.lifted).run(feeds)
+    except ModelError:
+        return None
+    return [] if same(ours, theirs) else None
+
+
+def _free_batch(lifted: Lifted, original: Session, feeds: Feeds | None) -> tuple[Lifted, int | None, list[str]]:
+    """Return the model with a free batch if that can be had and proved, the batch to feed, and notes."""
+    ports = _ports(lifted)
+    names, size = batch_inputs(ports)
+    if not names or feeds is None:
+        return lifted, size, []
+    groups = [feeds, *(again(feeds, names, seed) for seed in (1, 2))]
+    wanted = together([original.run(g) for g in groups])
+    if wanted is not None:
+        trial = lifted if size is None else freed(lifted, names, size)
+        try:
+            if same(_session(trial).run(joined(groups, names)), wanted):
+                note = f"The batch was fixed at {size}; it is free now, with the same outputs."
+                return trial, None, [] if size is None else [note]
+        except ModelError:
+            pass  # the guess did not make a valid model
+    why = "several at once give other outputs" if wanted is not None else "its outputs have no axis for them"
+    if size is None:
+        return lifted, 1, [f"Inputs are fed one at a time: the file declares the batch free, but {why}."]
+    return lifted, size, [f"The file fixes the batch at {size}, so inputs are fed in groups of {size}."]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,12 @@ class Model:
         What the import did, one sentence each.
     batch : int or None
         None if any number of inputs can be fed at a time, or else the number that must be.
-    skeleton : ModelProto
-        The graph in ONNX's own form without its constants.
+    skeleton : bytes
+        The graph in ONNX's own form, without its constants.
+    factors : dict of str to ndarray
+        What folded batch normalisations have multiplied each weight with; empty unless that was asked for.
+    aliases : dict of str to str
+        Computed values of the file that equal an earlier one, and the name of that one.
     """
 
     path: Path
@@ -43,7 +48,9 @@ class Model:
     exact: tuple[ExactTensor, ...]
     notes: tuple[str, ...]
     batch: int | None
-    skeleton: ModelProto
+    skeleton: bytes
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, np.ndarray]:
         """Return the intended weights by name, in order of position: float64 where so stored, or else float32."""
@@ -51,7 +58,7 @@ class Model:
 
     def image(self) -> Image:
         """Return what onnxruntime runs, with weights that can be replaced."""
-        return image_of(self.skeleton, self.graph.constants, [w.name for w in self.weights])
+        return image_of(ModelProto.FromString(self.skeleton), self.graph.constants, [w.name for w in self.weights])
 
 
 def working(values: np.ndarray) -> np.ndarray:

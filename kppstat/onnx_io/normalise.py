@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, ValueInfoProto, helper, shape_inference, version_converter
+from onnx import ModelProto, ValueInfoProto, helper, version_converter
 
 from kppstat.onnx_io.lift import Lifted, lift
 from kppstat.onnx_io.read import gist
@@ -31,11 +31,12 @@ def closed(lifted: Lifted) -> ModelProto:
         if values.size <= SMALL:
             proto.graph.initializer.append(tensor(name, values))
         else:
-            proto.graph.input.append(_port(name, values))
+            proto.graph.input.append(port(name, values))
     return proto
 
 
-def _port(name: str, values: np.ndarray) -> ValueInfoProto:
+def port(name: str, values: np.ndarray) -> ValueInfoProto:
+    """Return the declaration of an input that takes such an array."""
     kind = helper.np_dtype_to_tensor_dtype(values.dtype)
     return helper.make_tensor_value_info(name, kind, values.shape)
 
@@ -61,20 +62,6 @@ def normalise(lifted: Lifted, notes: list[str]) -> Lifted:
     converted.homes = lifted.homes
     notes.append(f"Operators were converted from opset {found} to opset {OPSET}.")
     return converted
-
-
-def inferred(lifted: Lifted) -> dict[str, tuple[int | None, ...]]:
-    """Return the shape of every value of the main graph that onnx's shape inference finds."""
-    try:
-        graph = shape_inference.infer_shapes(closed(lifted), data_prop=True).graph
-    except Exception:  # shapes only help; models without them run all the same
-        graph = lifted.skeleton.graph
-    shapes = {}
-    for value in [*graph.input, *graph.value_info, *graph.output]:
-        shape = shape_of(value)
-        if shape is not None:
-            shapes[value.name] = shape
-    return shapes
 
 
 def shape_of(value: ValueInfoProto) -> tuple[int | None, ...] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, inliner
 
 from kppstat.errors import ModelError
 from kppstat.onnx_io.stored import graphs_in, side_file
@@ -20,11 +19,13 @@ LIMIT = 2**31 - 1  # protobuf's own limit on one message
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A model as it lies on the disk. `proto` holds no external data; `folder` is where they are."""
+    """A model as it lies on the disk: `source` is what onnxruntime opens; `proto` is decoded, without external data."""
 
     path: Path
+    source: bytes | Path
     proto: ModelProto
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -38,19 +39,25 @@ def read(path: Path) -> File:
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError, whose module depends on its version
         raise ModelError(_what_it_is(data), where=str(path), remedy=GIVE_ONNX) from error
     if not proto.graph.node:
         what = "the file holds no ONNX graph" if not proto.ByteSize() else "the model has no operators"
         raise ModelError(what, where=str(path), remedy=GIVE_ONNX)
-    file = File(path, proto, _sha256(data, proto, path.parent))
+    outside = external_files(proto, path.parent)
+    source = path if outside else data
+    sha256 = _sha256(data, outside, path.parent)
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(path if outside else proto)
+        if not proto.functions:
+            return File(path, source, proto, sha256)
+        inlined = inliner.inline_local_functions(proto)
     except Exception as error:  # ValidationError, and what its bindings raise for damaged files
         raise ModelError(
             f"onnx's checker refuses it: {gist(error)}", where=str(path), remedy="Export the model again"
         ) from error
-    return file
+    note = f"{len(proto.functions)} functions of the file were put in place of their calls."
+    return File(path, source, inlined, sha256, (note,))
 
 
 GIVE_ONNX = "Give an ONNX model file"
@@ -96,37 +103,40 @@ def _what_it_is(data: bytes) -> str:
     return "this is no ONNX model, or a damaged one"
 
 
-def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Yield every tensor that a graph stores, bodies included."""
+def every_tensor(proto: ModelProto) -> Iterator[TensorProto]:
+    """Yield every tensor that a model stores, those in bodies and functions included."""
+    yield from _tensors(proto.graph)
+    for function in proto.functions:
+        yield from _tensors_of(function.node)
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    yield from _tensors_of_nodes(graph.node)
+    yield from _tensors_of(graph.node)
 
 
-def _tensors_of_nodes(nodes: object) -> Iterator[TensorProto]:
-    for node in nodes:  # type: ignore[attr-defined]
+def _tensors_of(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
         for body in graphs_in(node):
-            yield from tensors_of(body)
+            yield from _tensors(body)
 
 
 def external_files(proto: ModelProto, folder: Path) -> list[Path]:
     """Return the external data files of a model, sorted, each once."""
-    stored = list(tensors_of(proto.graph))
-    for function in proto.functions:
-        stored += _tensors_of_nodes(function.node)
-    outside = (side_file(t, folder) for t in stored)
+    outside = (side_file(t, folder) for t in every_tensor(proto))
     return sorted({found[0] for found in outside if found is not None})
 
 
-def _sha256(data: bytes, proto: ModelProto, folder: Path) -> str:
+def _sha256(data: bytes, outside: list[Path], folder: Path) -> str:
     """Hash the file and then its external data, in the order of their names."""
     digest = hashlib.sha256(data)
-    for path in external_files(proto, folder):
+    for path in outside:
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as stream:
             while block := stream.read(CHUNK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 STANDARD = ("", "ai.onnx")
+FLOATS = ("float32", "float64", "float16", "bfloat16")  # types that a weight may be stored in
 
 # (domain, operator) -> inputs that are stored as conductances and take part in a matrix product with the signal.
 # design: device variation acts on Conv, ConvTranspose, Gemm, MatMul and the recurrent operators; the com.microsoft

@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from kppstat.errors import ModelError
 
 # Types whose bytes in the file are the bytes of the array; all others are decoded by onnx.
-PLAIN = {
+PLAIN: dict[int, str] = {
     TensorProto.FLOAT: "<f4",
     TensorProto.DOUBLE: "<f8",
     TensorProto.FLOAT16: "<f2",
@@ -70,7 +70,7 @@ def array(tensor: TensorProto, folder: Path) -> np.ndarray:
     try:
         outside = side_file(tensor, folder)
         if outside is not None:
-            return _mapped(tensor, shape, *outside)
+            return _mapped(tensor, shape, outside)
         if tensor.data_type in PLAIN and tensor.HasField("raw_data"):
             return np.frombuffer(tensor.raw_data, PLAIN[tensor.data_type]).reshape(shape)
         return numpy_helper.to_array(tensor)
@@ -82,29 +82,51 @@ def array(tensor: TensorProto, folder: Path) -> np.ndarray:
         ) from error
 
 
-def _mapped(tensor: TensorProto, shape: tuple[int, ...], path: Path, offset: int, length: int | None) -> np.ndarray:
+def _mapped(tensor: TensorProto, shape: tuple[int, ...], outside: tuple[Path, int, int | None]) -> np.ndarray:
     """Return a view into a memory-mapped external file."""
-    count = math.prod(shape)
-    if count == 0:
-        return numpy_helper.to_array(onnx.helper.make_tensor(tensor.name, tensor.data_type, shape, b"", raw=True))
+    path, offset, length = outside
     size = path.stat().st_size
-    if offset + (length or 0) > size or offset >= size:
+    if tensor.data_type in PLAIN and length is None:
+        length = math.prod(shape) * np.dtype(PLAIN[tensor.data_type]).itemsize
+    if offset + (length or 0) > size:
         raise ModelError(
             f"its external data file {path.name!r} is too short", where=f"tensor '{tensor.name}'", remedy=DAMAGED
         )
-    mapped = np.memmap(path, np.uint8, "r")[offset : None if length is None else offset + length]
+    if length == 0 or offset == size:
+        part = np.zeros(0, np.uint8)
+    else:
+        part = np.memmap(path, np.uint8, "r").view(np.ndarray)[offset : None if length is None else offset + length]
     if tensor.data_type in PLAIN:
-        dtype = np.dtype(PLAIN[tensor.data_type])
+        return part.view(PLAIN[tensor.data_type]).reshape(shape)
+    return numpy_helper.to_array(TensorProto(data_type=tensor.data_type, dims=shape, raw_data=part.tobytes()))
+
+
+def external_bytes(tensor: TensorProto, folder: Path) -> bytes:
+    """Return the bytes of an external tensor."""
+    outside = side_file(tensor, folder)
+    if outside is None:
+        raise AssertionError("the tensor is not external")
+    path, offset, length = outside
+    with path.open("rb") as stream:
+        stream.seek(offset)
         if length is None:
-            mapped = mapped[: count * dtype.itemsize]
-        return mapped.view(np.ndarray).view(dtype).reshape(shape)
-    inline = TensorProto(data_type=tensor.data_type, dims=shape, raw_data=mapped.tobytes())
-    return numpy_helper.to_array(inline)
+            length = array(tensor, folder).nbytes
+        return stream.read(length)
 
 
 def tensor(name: str, values: np.ndarray) -> TensorProto:
     """Return the tensor to store, its values in `raw_data` wherever the type allows."""
     return numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
+
+
+def make_external(tensor: TensorProto, location: str, offset: int) -> None:
+    """Let a tensor say that its values lie in a file beside the model, and drop them."""
+    length = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    del tensor.external_data[:]
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def graphs_in(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:

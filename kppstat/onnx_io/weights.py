@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kppstat.errors import ModelError
 from kppstat.graph import ExactTensor, Graph, Node, Weight
-from kppstat.onnx_io.roles import VIEWS, canonical, packed_inputs, reason, weight_inputs
+from kppstat.onnx_io.roles import FLOATS, VIEWS, canonical, packed_inputs, reason, weight_inputs
 
-FLOATS = ("float32", "float64", "float16", "bfloat16")
 LISTED = 2  # elements from which on an exact tensor is listed: single numbers are settings of the graph
 
 
@@ -59,7 +58,7 @@ def find(graph: Graph) -> Found:
                 previous = readers.get(root)
                 if previous is None or index in packed_inputs(node.op, node.domain):
                     readers[root] = (node, index)
-    weights = []
+    weights: list[Weight] = []
     for root, labels in consumers.items():
         values = constants[root]
         if not labels:
@@ -98,21 +97,30 @@ def largest(name: str, values: np.ndarray, consumer: str) -> float:
 
 
 def _exact(graph: Graph, weights: set[str], readers: Mapping[str, tuple[Node, int]]) -> Iterator[ExactTensor]:
-    """Yield every other constant that holds real numbers, or packed weights, with the reason."""
-    for name, values in graph.constants.items():
-        if name in weights or values.size < LISTED:
-            continue
-        packed = name in readers and readers[name][1] in packed_inputs(readers[name][0].op, readers[name][0].domain)
-        if not packed and values.dtype.kind in "iubOUS":
-            continue
-        if name in readers:
-            node, index = readers[name]
+    """Yield every other constant that holds real numbers, or packed weights, with the reason; unread ones last."""
+    for name, (node, index) in readers.items():
+        values = graph.constants[name]
+        packed = index in packed_inputs(node.op, node.domain)
+        if name not in weights and values.size >= LISTED and (packed or real(values)):
             yield ExactTensor(name, values.shape, f"{reason(node.op, index, node.domain)} ({label(node)})")
-        else:
-            yield ExactTensor(name, values.shape, "no operator reads it")
     for node in all_nodes(graph):
         for key, value in node.attributes.items():
             if isinstance(value, tuple) and len(value) >= LISTED and isinstance(value[0], float):
-                yield ExactTensor(
-                    f"{node.name}.{key}", (len(value),), f"an attribute of {node.op}, kept in digital form"
-                )
+                reason_ = f"an attribute of {node.op}, kept in digital form"
+                yield ExactTensor(f"{node.name}.{key}", (len(value),), reason_)
+            elif isinstance(value, np.ndarray) and value.size >= LISTED and real(value):
+                yield ExactTensor(f"{node.name}.{key}", value.shape, f"an attribute of {node.op}, kept in digital form")
+    for name, values in graph.constants.items():
+        if name not in readers and name not in weights and values.size >= LISTED and real(values):
+            yield ExactTensor(name, values.shape, "read by no operator that takes part in the outputs")
+
+
+def why_none(exact: Sequence[ExactTensor]) -> str:
+    """Say why a model has no weight."""
+    what = "no weight that device variation can act on"
+    return f"{what}; its tensor '{exact[0].name}' is {exact[0].reason}" if exact else what
+
+
+def real(values: np.ndarray) -> bool:
+    """Say whether an array holds real numbers, 8-bit floats included."""
+    return values.dtype.kind not in "biuOUS" and not values.dtype.name.startswith(("int", "uint"))

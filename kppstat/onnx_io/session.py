@@ -1,0 +1,48 @@
+"""Run a model in onnxruntime once, for checks: quietly, on one thread, and never without end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from kppstat.errors import ModelError
+from kppstat.onnx_io.read import gist
+
+SECONDS = 60.0  # a check that takes longer is given up
+
+
+class Session:
+    """An onnxruntime session for a few runs."""
+
+    def __init__(self, model: bytes | Path, where: str) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # Light optimisation only: it is quick, and rounding stays close to that of the plain graph.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen exceptions without a common base
+            raise ModelError(
+                f"onnxruntime cannot run it: {gist(error)}", where=where, remedy="Export it for onnxruntime"
+            ) from error
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
+        """Return the outputs, or None if onnxruntime refuses these inputs."""
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        clock = threading.Timer(SECONDS, lambda: setattr(options, "terminate", True))
+        clock.daemon = True
+        clock.start()
+        try:
+            outputs: list[np.ndarray] = self._session.run(None, dict(feeds), options)
+            return outputs
+        except Exception:  # wrong sizes are the usual cause; the caller tries others
+            return None
+        finally:
+            clock.cancel()
