@@ -8,17 +8,42 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kppstat.noise.chain import Chain as Chain
+from kppstat.noise.correlated import Correlated as Correlated
+from kppstat.noise.encoded import Encoded as Encoded
+from kppstat.noise.encoding import Asymmetric as Asymmetric
+from kppstat.noise.encoding import Encoding as Encoding
+from kppstat.noise.encoding import Offset as Offset
+from kppstat.noise.encoding import Pair as Pair
+from kppstat.noise.encoding import Quantise as Quantise
+from kppstat.noise.encoding import Slices as Slices
+from kppstat.noise.faults import Flip as Flip
+from kppstat.noise.faults import StuckAt as StuckAt
 from kppstat.noise.file import read as read
+from kppstat.noise.gaussian import Conductance as Conductance
 from kppstat.noise.gaussian import Gaussian as Gaussian
 from kppstat.noise.gaussian import RightCensored as RightCensored
 from kppstat.noise.law import Law as Law
 from kppstat.noise.model import NoiseModel as NoiseModel
 from kppstat.noise.model import Variation as Variation
+from kppstat.noise.normal_law import NormalLaw as NormalLaw
+from kppstat.noise.page import Page as Page
+from kppstat.noise.page import page as page
 from kppstat.noise.presets import convert as convert
+from kppstat.noise.programming import Programming as Programming
 from kppstat.noise.registry import from_dict as from_dict
 from kppstat.noise.registry import model_from_dict as model_from_dict
 from kppstat.noise.registry import models as models
 from kppstat.noise.registry import noise_model as noise_model
+from kppstat.noise.relative import LogNormal as LogNormal
+from kppstat.noise.relative import Proportional as Proportional
+from kppstat.noise.retention import CmoRead as CmoRead
+from kppstat.noise.retention import CmoRelaxation as CmoRelaxation
+from kppstat.noise.retention import Drift as Drift
+from kppstat.noise.retention import PcmRetention as PcmRetention
+from kppstat.noise.state import FourLevel as FourLevel
+from kppstat.noise.state import Table as Table
+from kppstat.noise.verified import WriteVerify as WriteVerify
 
 if TYPE_CHECKING:
     from kppstat.noise.philox import normals as normals

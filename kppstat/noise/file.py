@@ -1,9 +1,11 @@
-"""Noise files: a variation written down in TOML."""
+"""Noise files: a variation written down in TOML, and measurements in CSV."""
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from kppstat.errors import NoiseError
 from kppstat.noise.model import Variation
@@ -17,7 +19,7 @@ def read(path: str | Path) -> Variation:
     ----------
     path : path
         The file names a ``model`` and its parameters, and under ``[layers."PATTERN"]`` others for the weights whose
-        names match; the first pattern wins.
+        names match; the first pattern wins. A model ``table`` may name a CSV ``file``, as seen from the TOML file.
 
     Returns
     -------
@@ -53,4 +55,64 @@ def read(path: str | Path) -> Variation:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = str(error) or "nested too deeply"
         raise NoiseError(f"is not TOML: {reason}", where=where, remedy="Mend the line named") from None
-    return from_dict(description, where=where)
+    return from_dict(_with_columns(description, Path(path).parent), where=where)
+
+
+def _with_columns(value: Any, folder: Path) -> Any:
+    """Replace, in tables of ``model = "table"``, the key ``file`` by the columns of that CSV file."""
+    if isinstance(value, list):
+        return [_with_columns(v, folder) for v in value]
+    if not isinstance(value, dict):
+        return value
+    value = {k: _with_columns(v, folder) for k, v in value.items()}
+    if value.get("model") == "table" and isinstance(value.get("file"), str):
+        value.update(read_columns(folder / value.pop("file")))
+    return value
+
+
+def read_columns(path: str | Path) -> dict[str, list[float]]:
+    """Read measurements from a CSV file.
+
+    Parameters
+    ----------
+    path : path
+        A first line that names the columns level, mean and sd, in any order and among others, then a line of numbers
+        for each level.
+
+    Returns
+    -------
+    dict
+        ``levels``, ``means`` and ``sds``: the parameters of `kppstat.noise.Table`.
+
+    Raises
+    ------
+    NoiseError
+        If the file cannot be read or lacks a column or a number.
+    """
+    where = f"table {path}"
+    try:
+        lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise NoiseError(f"cannot be read ({error.strerror})", where=where, remedy="Give a CSV file") from None
+    except UnicodeDecodeError:
+        raise NoiseError("is not text in UTF-8", where=where, remedy="Give a CSV file") from None
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise NoiseError(f"is not CSV: {error}", where=where, remedy="Give a CSV file") from None
+    names = [name.lower() for name in rows[0]] if rows else []
+    columns: dict[str, list[float]] = {}
+    for name in ("level", "mean", "sd"):
+        if name not in names:
+            remedy = "Begin it with a line level,mean,sd"
+            raise NoiseError(f"has no column {name}", where=where, remedy=remedy)
+        at = names.index(name)
+        columns[f"{name}s"] = []
+        for number, row in enumerate(rows[1:], start=2):
+            try:
+                columns[f"{name}s"].append(float(row[at]))
+            except (IndexError, ValueError):
+                cell = repr(row[at]) if at < len(row) else "nothing"
+                what = f"row {number} has {cell} for {name}"
+                raise NoiseError(what, where=where, remedy="Give a number") from None
+    return columns

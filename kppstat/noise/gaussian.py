@@ -1,20 +1,22 @@
-"""Additive Gaussian variation, the plain model of the literature, and its right-censored form for training."""
+"""Additive Gaussian variation: of weights, censored for training, and of devices with a range."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kppstat.array import namespace
 from kppstat.noise.law import Law, full_scale
+from kppstat.noise.normal_law import NormalLaw
 from kppstat.noise.parameters import real
 from kppstat.noise.registry import noise_model
 
 
 @noise_model("gaussian")
 @dataclass(frozen=True)
-class Gaussian(Law):
+class Gaussian(NormalLaw):
     """Independent Gaussian deviations of equal size on every weight of a tensor.
 
     Parameters
@@ -38,15 +40,14 @@ class Gaussian(Law):
     unit: ClassVar[str] = "sigma is a fraction of max|W| of the tensor"
     source: ClassVar[str] = "the common unit of the literature; aihwkit-lightning calls it AddNormal"
 
+    takes_unit: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1}
+
     sigma: float = real("standard deviation as a fraction of max|W|", low=0)
 
-    def apply(self, x: Any, y: Any, z: Any) -> Any:
-        """Add the deviation."""
-        return y + self.sigma * z[0]
-
-    def response(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Return `y` and sigma squared."""
-        return y, namespace(y).ones_like(y) * self.sigma**2
+    def level(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `y` and sigma."""
+        return y, self.sigma
 
     def weights(self, w: Any, z: Any) -> Any:
         """Return ``w + sigma * max|W| * z``, equal to `w` bit for bit where sigma is 0."""
@@ -75,6 +76,9 @@ class RightCensored(Law):
     unit: ClassVar[str] = "sigma is a fraction of max|W| before censoring; the threshold counts in sigma"
     source: ClassVar[str] = "TRICE, arXiv 2307.15853; its form from MariusAnje/CIM_CW, modules.set_SG"
 
+    takes_unit: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1, "threshold": 1.0}
+
     sigma: float = real("standard deviation before censoring as a fraction of max|W|", low=0)
     threshold: float = real("largest deviation in units of sigma", default=2.0)
 
@@ -90,3 +94,36 @@ class RightCensored(Law):
         mean = t * above - density
         variance = max(below - t * density + t * t * above - mean * mean, 0.0)
         return y + self.sigma * mean, namespace(y).ones_like(y) * (self.sigma**2 * variance)
+
+
+@noise_model("conductance")
+@dataclass(frozen=True)
+class Conductance(NormalLaw):
+    """Gaussian deviations of a device whose conductance cannot leave a range.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation before clipping as a fraction of the range.
+    low, high : float
+        Where conductance ends, in units of the range: 0 is the bottom and 1 the top that weights are mapped to.
+    """
+
+    signed: ClassVar[bool] = False
+    formula: ClassVar[str] = "clip(g + sigma * z, low, high) on each device"
+    unit: ClassVar[str] = "sigma is a fraction of the device's range, before clipping"
+    source: ClassVar[str] = "MemSE 2205.01707, MemSELayer.py; CrossSim NormalIndependent"
+    example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1}
+
+    sigma: float = real("standard deviation before clipping as a fraction of the range", low=0)
+    low: float = real("where conductance ends below", high=0, default=0.0)
+    high: float = real("where conductance ends above", low=1, finite=False, default=math.inf)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the two ends."""
+        return self.low, self.high
+
+    def level(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return `y` and sigma."""
+        return y, self.sigma

@@ -24,6 +24,10 @@ class NoiseModel(ABC):
         What noise files call it.
     formula, unit, source : str
         For its page: the law in one line, what its numbers are fractions of, and where it was published.
+    takes_unit : bool
+        Whether its sigma is a fraction of max|W|, so that noise files may give it in a published unit.
+    example : mapping
+        Parameters of an instance to show and to test, as a noise file would give them.
     independent : bool
         Whether the deviations of different weights are independent.
     """
@@ -32,6 +36,8 @@ class NoiseModel(ABC):
     formula: ClassVar[str] = ""
     unit: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    takes_unit: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         checked(self)

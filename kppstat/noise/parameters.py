@@ -30,9 +30,10 @@ def real(
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
+    finite: bool = True,
     default: Any = dataclasses.MISSING,
 ) -> Any:
-    """Declare a finite number from `low` to `high` and greater than `above`."""
+    """Declare a number from `low` to `high` and greater than `above`, finite unless told."""
     bounds = [f"of {low:g} or more"] if low > -math.inf else []
     bounds += [f"above {above:g}"] if above > -math.inf else []
     bounds += [f"of {high:g} or less"] if high < math.inf else []
@@ -40,9 +41,13 @@ def real(
     def check(name: str, value: Any) -> float:
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             converted = float(value)
-            if math.isfinite(converted) and low <= converted <= high and (converted > above or above == -math.inf):
+            if (
+                (math.isfinite(converted) or not finite)
+                and low <= converted <= high
+                and (converted > above or above == -math.inf)
+            ):
                 return converted
-        remedy = f"Give a finite number {' and '.join(bounds)}".rstrip()
+        remedy = f"Give a{' finite' if finite else ''} number {' and '.join(bounds)}".rstrip()
         raise NoiseError(f"{name} is {value!r}", where="noise model", remedy=remedy)
 
     return _field(meaning, check, default)

@@ -50,8 +50,8 @@ def model_from_dict(description: Mapping[str, Any], *, where: str = "noise model
     Parameters
     ----------
     description : mapping
-        ``model`` is a name of `models`; the other keys are its parameters. Where a model has a ``sigma``, the key
-        ``unit`` says in which published unit it counts (see `kppstat.noise.presets`).
+        ``model`` is a name of `models`; the other keys are its parameters. Where sigma is a
+        fraction of max|W|, the key ``unit`` names a published unit to convert it from (`kppstat.noise.presets`).
     where : str, optional
         The place to name in errors.
 
@@ -76,15 +76,14 @@ def model_from_dict(description: Mapping[str, Any], *, where: str = "noise model
         raise unknown("noise model", name, _MODELS, where=where)
     cls = _MODELS[name]
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    takes_unit = "sigma" in fields and "unit" not in fields
     for key in given:
-        if key not in fields and not (key == "unit" and takes_unit):
-            raise unknown(f"parameter of {name}", key, [*fields, "unit"] if takes_unit else fields, where=where)
+        if key not in fields and not (key == "unit" and cls.takes_unit):
+            raise unknown(f"parameter of {name}", key, [*fields, "unit"] if cls.takes_unit else fields, where=where)
     for key, field in fields.items():
         if key not in given and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise NoiseError(f"{name} has no {key}", where=where, remedy=f"Give {key} = ...")
     try:
-        if "unit" in given and takes_unit:
+        if "unit" in given:
             given["sigma"] = convert(given["sigma"], given.pop("unit"))
         return cls.from_parameters(given)
     except NoiseError as error:

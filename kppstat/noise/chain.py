@@ -1,0 +1,107 @@
+"""Laws that follow one another on the same cell: programming, then drift, then read noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from kppstat.errors import NoiseError
+from kppstat.noise.law import Law
+from kppstat.noise.registry import model_from_dict, noise_model
+
+
+def law_from(value: Any) -> Law:
+    """Return a law from a law, its description, or a list of either, which is a chain."""
+    if isinstance(value, list | tuple):
+        return Chain(tuple(law_from(v) for v in value)) if len(value) != 1 else law_from(value[0])
+    law = value if isinstance(value, Law) else model_from_dict(value)
+    if not isinstance(law, Law):
+        raise NoiseError(f"{law.name} is not a law of one cell", where="noise model", remedy="Put it outermost")
+    return law
+
+
+@noise_model("chain")
+@dataclass(frozen=True)
+class Chain(Law):
+    """Several laws, one after the other, on the same cell; all know the value intended at the start.
+
+    Parameters
+    ----------
+    laws : sequence of Law
+        At least one, in order of time.
+
+    Examples
+    --------
+    >>> from kppstat.noise import Gaussian, StuckAt
+    >>> Chain((Gaussian(0.1), StuckAt(off=0.01))).each
+    2
+    """
+
+    formula: ClassVar[str] = "y <- law_i(x, y, z_i) for each law in order, from y = x"
+    unit: ClassVar[str] = "those of its laws"
+    source: ClassVar[str] = "composition of maps"
+    example: ClassVar[Mapping[str, Any]] = {
+        "laws": [{"model": "gaussian", "sigma": 0.05}, {"model": "stuck-at", "off": 0.01}]
+    }
+
+    laws: tuple[Law, ...]
+
+    def __post_init__(self) -> None:
+        laws = tuple(self.laws)
+        if not laws:
+            raise NoiseError("a chain has no laws", where="noise model", remedy="Give at least one")
+        object.__setattr__(self, "laws", laws)
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
+        """Build the chain from descriptions of its laws."""
+        laws = parameters["laws"]
+        if not isinstance(laws, list | tuple):
+            raise NoiseError("laws is not a list", where="noise model", remedy="Give laws = [{model = ...}, ...]")
+        return cls(tuple(law_from(law) for law in laws))
+
+    @property
+    def each(self) -> int:  # type: ignore[override]
+        """Standard normals that one cell takes."""
+        return sum(law.each for law in self.laws)
+
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Whether all laws are laws of weights."""
+        return all(law.signed for law in self.laws)
+
+    def apply(self, x: Any, y: Any, z: Any) -> Any:
+        """Apply the laws in order, each with its own normals."""
+        at = 0
+        for law in self.laws:
+            y = law.apply(x, y, z[at : at + law.each])
+            at += law.each
+        return y
+
+    def response(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return the moments: the last law's own, averaged over the laws before it by quadrature."""
+        first, *rest = self.laws
+        if not rest:
+            return first.response(x, y)
+        remainder = Chain(tuple(rest))
+        mean: Any = 0.0
+        square: Any = 0.0
+        spread: Any = 0.0
+        for probability, value in first.nodes(x, y):
+            m, v = remainder.response(x, value)
+            # Deviations from y, for the squares of values near one another cancel badly.
+            mean = mean + probability * (m - y)
+            square = square + probability * (m - y) ** 2
+            spread = spread + probability * v
+        return y + mean, spread + square - mean**2
+
+    def nodes(self, x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield the product of the laws' own rules."""
+        first, *rest = self.laws
+        for probability, value in first.nodes(x, y):
+            if not rest:
+                yield probability, value
+                continue
+            for more, end in Chain(tuple(rest)).nodes(x, value):
+                yield probability * more, end

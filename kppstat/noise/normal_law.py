@@ -1,0 +1,95 @@
+"""The family of laws with one normal deviation of known mean and standard deviation, cut to a range."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kppstat.array import namespace, normal_cdf, normal_pdf
+from kppstat.noise.law import Law
+
+_LEGENDRE = 32
+#: Standard deviations beyond which the quadrature and the closed form see nothing.
+_FAR, _NEVER = 8.5, 30.0
+
+
+class NormalLaw(Law):
+    """A law ``clip(mean + sd * z, low, high)``; a new one gives its mean and standard deviation."""
+
+    @abstractmethod
+    def level(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return the mean and the standard deviation before clipping of values `y` that were meant to be `x`."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Where values are cut off, in units of the range: at 0 for conductances, nowhere for weights."""
+        return (-math.inf if self.signed else 0.0), math.inf
+
+    def apply(self, x: Any, y: Any, z: Any) -> Any:
+        """Return the clipped normal value."""
+        mean, sd = self.level(x, y)
+        return self._cut(mean + sd * z[0])
+
+    def _cut(self, value: Any) -> Any:
+        low, high = self.limits
+        if low == -math.inf and high == math.inf:
+            return value
+        xp = namespace(value)
+        return xp.clip(value, low if low > -math.inf else None, high if high < math.inf else None)
+
+    def response(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return the moments of a normal value censored at both limits.
+
+        With a = (low - mean) / sd, b = (high - mean) / sd: ``E C = a P(a) + phi(a) - phi(b) + b Q(b)`` and
+        ``E C^2 = a^2 P(a) + P(b) - P(a) + a phi(a) - b phi(b) + b^2 Q(b)`` for C = clip(Z, a, b), Q = 1 - P.
+        """
+        mean, sd = self.level(x, y)
+        xp = namespace(y)
+        mean, sd = mean + 0 * y, sd + 0 * y
+        low, high = self.limits
+        if low == -math.inf and high == math.inf:
+            return mean, sd**2
+        safe = xp.where(sd > 0, sd, xp.ones_like(sd))
+        first, second, inside = xp.zeros_like(mean), xp.zeros_like(mean), xp.ones_like(mean)
+        lost = xp.zeros_like(mean) > 1
+        for limit, sign in ((low, -1.0), (high, 1.0)):
+            if math.isfinite(limit):
+                # t is how far the limit lies out on its side; beyond it lies probability P(-t).
+                t = xp.clip(sign * (limit - mean) / safe, -_NEVER, _NEVER)
+                beyond, density = normal_cdf(-t), normal_pdf(t)
+                first = first + sign * (t * beyond - density)
+                second = second + t * t * beyond - t * density
+                inside = inside - beyond
+                lost = lost | (t <= -_NEVER)
+        spread = xp.clip(second + inside - first**2, 0, None)
+        sure = lost | (sd <= 0)
+        return xp.where(sure, self._cut(mean), mean + sd * first), xp.where(sure, xp.zeros_like(sd), sd**2 * spread)
+
+    def nodes(self, x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield the atoms at the limits and Gauss-Legendre nodes between them."""
+        mean, sd = self.level(x, y)
+        xp = namespace(y)
+        mean, sd = mean + 0 * y, sd + 0 * y
+        safe = xp.where(sd > 0, sd, xp.ones_like(sd) * 1e-30)
+        ends = []
+        for limit, sign in zip(self.limits, (-1.0, 1.0), strict=True):
+            end = xp.ones_like(mean) * (sign * _FAR)
+            if math.isfinite(limit):
+                end = xp.clip((limit - mean) / safe, -_FAR, _FAR)
+                yield normal_cdf(sign * -end), xp.ones_like(mean) * limit
+            ends.append(end)
+        a, b = ends
+        points, weights = np.polynomial.legendre.leggauss(_LEGENDRE)
+        inside = normal_cdf(b) - normal_cdf(a)
+        densities = [
+            normal_pdf(a + (b - a) * float((p + 1) / 2)) * float(w) for p, w in zip(points, weights, strict=True)
+        ]
+        total = sum(densities[1:], densities[0])
+        total = xp.where(total > 0, total, xp.ones_like(total))
+        for p, density in zip(points, densities, strict=True):
+            # Normalised so that the probabilities add to one exactly.
+            yield inside * density / total, self._cut(mean + sd * (a + (b - a) * float((p + 1) / 2)))
