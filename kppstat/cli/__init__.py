@@ -1,0 +1,56 @@
+"""The command line: one file per command, each of which parses, calls one function and prints.
+
+Exit codes: 0 the wanted half-width is reached (or the command did its work), 3 stopped at the budget,
+2 bad input, 130 interrupted (with a valid result, where there was one).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from kppstat import __version__
+from kppstat.errors import KppstatError
+
+BAD_INPUT, AT_BUDGET, INTERRUPTED = 2, 3, 130
+
+app = App(
+    name="kppstat",
+    help="k-th percentile performance of neural networks on noisy compute-in-memory hardware.",
+    version=__version__,
+    help_format="markdown",
+)
+# Strings, so that a command is imported only when it is called.
+app.command("kppstat.cli.estimate:estimate", name="estimate")
+app.command("kppstat.cli.check:check", name="check")
+app.command("kppstat.cli.demo:demo", name="demo")
+app.command("kppstat.cli.merge:merge", name="merge")
+app.command("kppstat.cli.doctor:doctor", name="doctor")
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error the user can put right is one line on stderr."""
+    sys.exit(run(sys.argv[1:] if tokens is None else tokens))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except KppstatError as e:
+        return _fail(str(e))
+    except CycloptsError as e:
+        return _fail(" ".join(str(e).split()))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0  # the reader of our output has seen enough
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {message}")
+    return BAD_INPUT

@@ -1,0 +1,87 @@
+"""How commands talk to a person: on stderr, so that stdout stays for the answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from kppstat.errors import SettingError
+from kppstat.graph import ExactTensor
+
+err = Console(stderr=True, highlight=False)
+SHOWN = 12  # rows of a long list
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it.
+
+    Examples
+    --------
+    >>> duration(5.2), duration(75), duration(7300)
+    ('5 s', '1 min 15 s', '2 h 2 min')
+    """
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60} s"
+    return f"{s // 3600} h {s % 3600 // 60} min" if s < 172800 else f"{s / 86400:.1f} days"
+
+
+def plain_table(*columns: str) -> Table:
+    """Return a table without lines, numbers to be added as text."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def exact_lines(exact: tuple[ExactTensor, ...]) -> list[str]:
+    """Group constants that carry no device variation by reason: one line a reason."""
+    groups: dict[str, list[ExactTensor]] = {}
+    for tensor in exact:
+        reason = tensor.reason.partition(" (")[0]  # what stands in brackets is the node, which the name tells too
+        groups.setdefault(reason, []).append(tensor)
+    lines = []
+    for reason, tensors in groups.items():
+        names = ", ".join(t.name for t in tensors[:SHOWN])
+        more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
+        lines.append(f"{len(tensors)} x {reason}: {names}{more}")
+    return lines
+
+
+@contextmanager
+def live(*, quiet: bool) -> Iterator[Any]:
+    """Yield a function that shows one line of progress in place; where stderr is no terminal it says little."""
+    if quiet or not err.is_terminal:
+        yield lambda _: None
+        return
+    with Live(console=err, refresh_per_second=8, transient=True) as display:
+        yield display.update
+
+
+def write_json(result: dict[str, Any], target: str) -> None:
+    """Write a result as JSON to stdout (``-``) or a file.
+
+    Raises
+    ------
+    SettingError
+        If the file cannot be written.
+    """
+    text = json.dumps(result, indent=2)
+    if target == "-":
+        sys.stdout.write(text + "\n")
+        return
+    try:
+        Path(target).write_text(text + "\n")
+    except OSError as e:
+        raise SettingError(f"cannot write the result ({e.strerror})", where=target) from None

@@ -1,0 +1,264 @@
+"""The journal of a run: every finished evaluation is on disk before it counts.
+
+A run is a folder with one SQLite file. An evaluation is recorded under its instance and inputs, so an estimator
+that asks for the same evaluations again (after a crash, an interruption, or on the merged journals of several
+machines) is given the recorded scores and goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kppstat.engine import Evaluation, Task
+from kppstat.errors import RunError
+
+FILE = "journal.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS identity (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evaluation (
+    instance INTEGER NOT NULL,
+    inputs INTEGER NOT NULL,      -- CRC-32 of the input numbers; -1 for all inputs in order
+    count INTEGER NOT NULL,
+    performance REAL NOT NULL,
+    scores BLOB,                  -- bits if all 0 or 1, else zlib float64; NULL: only the mean is kept
+    bits INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    PRIMARY KEY (instance, inputs, count)
+) WITHOUT ROWID;
+"""
+
+Reveal = Callable[[Iterable[Task]], Iterator[Evaluation]]
+
+
+class Journal:
+    """The record of one run; use as a context manager.
+
+    Parameters
+    ----------
+    folder : path
+        Made if missing.
+    identity : mapping of str to plain values
+        What fixes the scores: model, data, noise, performance, seed. A journal with another identity is refused.
+    resume : bool
+        Whether a journal with evaluations may be continued.
+
+    Raises
+    ------
+    RunError
+        If the folder cannot be written, holds a run already and `resume` is false, holds none and `resume` is true,
+        or belongs to another run; the message names the difference.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, resume: bool = False) -> None:
+        self.path = Path(folder) / FILE
+        if resume and not self.path.exists():
+            raise RunError("there is no run to resume", where=str(folder), remedy="Leave out --resume to begin one")
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise RunError(f"cannot make the folder of the run ({e.strerror})", where=str(folder)) from None
+        self._db = self._guard(_open, self.path)
+        self._guard(self._check_identity, {key: json.dumps(value, sort_keys=True) for key, value in identity.items()})
+        if len(self) and not resume:
+            raise RunError(
+                f"this folder holds a run with {len(self)} evaluations already",
+                where=str(folder),
+                remedy="Add --resume to continue it, or name another folder",
+            )
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        return int(self._guard(self._db.execute, "SELECT COUNT(*) FROM evaluation").fetchone()[0])
+
+    def through(self, reveal: Reveal) -> Reveal:
+        """Return `reveal` with a memory: recorded evaluations are given back, new ones recorded before they count.
+
+        Parameters
+        ----------
+        reveal : callable
+            Takes tasks and yields their evaluations in the same order, such as `kppstat.engine.Engine.map`.
+        """
+
+        def remembered(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+            # What is known from the beginning is given back at once; nothing of it piles up.
+            remaining = iter(tasks)
+            for task in remaining:
+                known = self._find(task)
+                if known is None:
+                    first_unknown = task
+                    break
+                yield known
+            else:
+                return
+            pending: list[tuple[Task, Evaluation | None]] = []
+
+            def unknown() -> Iterator[Task]:
+                for task in chain((first_unknown,), remaining):
+                    known = self._find(task)
+                    pending.append((task, known))
+                    if known is None:
+                        yield task
+
+            for evaluation in reveal(unknown()):
+                yield from _known_prefix(pending)
+                pending.pop(0)
+                self._record(evaluation)
+                yield evaluation
+            yield from _known_prefix(pending)
+
+        return remembered
+
+    def absorb(self, other: str | Path) -> int:
+        """Copy the evaluations of another run of the same identity into this one; return how many were new.
+
+        Raises
+        ------
+        RunError
+            If the other folder holds no journal or one of another identity.
+        """
+        path = Path(other) / FILE
+        if not path.exists():
+            raise RunError("no journal here", where=str(other), remedy="Name a folder that was given to --run")
+        theirs = self._guard(_open, path)
+        try:
+            self._check_same(_identity(theirs), _identity(self._db), str(other))
+            before = len(self)
+            rows = theirs.execute("SELECT * FROM evaluation")
+            self._write("INSERT OR IGNORE INTO evaluation VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        finally:
+            theirs.close()
+        return len(self) - before
+
+    def export(self, out: str | Path) -> None:
+        """Write instance, inputs used, performance and seconds of every evaluation as CSV."""
+        rows = self._db.execute("SELECT instance, count, performance, seconds FROM evaluation ORDER BY instance, count")
+        lines = ["instance,inputs,performance,seconds", *(",".join(map(repr, row)) for row in rows)]
+        try:
+            Path(out).write_text("\n".join(lines) + "\n")
+        except OSError as e:
+            raise RunError(f"cannot write ({e.strerror})", where=str(out)) from None
+
+    def _find(self, task: Task) -> Evaluation | None:
+        key = _key(task)
+        query = "SELECT count, performance, scores, bits, seconds FROM evaluation WHERE instance=? AND inputs=?"
+        row = self._guard(self._db.execute, query + " AND (inputs=-1 OR count=?)", key).fetchone()
+        if row is None:
+            return None
+        count, performance, blob, bits, seconds = row
+        return Evaluation(task.index, task.rows, _unpack(blob, bits, count, performance), seconds)
+
+    def _record(self, evaluation: Evaluation) -> None:
+        instance, inputs, count = _key(Task(evaluation.index, evaluation.rows))
+        scores = evaluation.scores
+        blob, bits = _pack(scores, keep=evaluation.rows is not None)
+        row = (instance, inputs, count or len(scores), float(scores.mean()), blob, bits, evaluation.seconds)
+        self._write("INSERT OR REPLACE INTO evaluation VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
+
+    def _check_identity(self, mine: dict[str, str]) -> None:
+        theirs = _identity(self._db)
+        if theirs:
+            self._check_same(mine, theirs, str(self.path.parent))
+        else:
+            self._write("INSERT INTO identity VALUES (?, ?)", mine.items())
+
+    @staticmethod
+    def _check_same(mine: Mapping[str, str], theirs: Mapping[str, str], where: str) -> None:
+        for key in sorted({*mine, *theirs}):
+            if mine.get(key) != theirs.get(key):
+                raise RunError(
+                    f"the journal is of another run: {key} is {theirs.get(key)} there and {mine.get(key)} here",
+                    where=where,
+                    remedy="Repeat the command of that run, or name another folder",
+                )
+
+    def _write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        def transaction() -> None:
+            with self._db:
+                self._db.executemany(statement, rows)
+
+        self._guard(transaction)
+
+    def _guard(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return action(*arguments)
+        except (sqlite3.Error, json.JSONDecodeError) as e:
+            raise RunError(
+                f"the journal cannot be used ({e}); evaluations recorded so far are kept",
+                where=str(self.path),
+                remedy="Check the disk's free space and the folder's permissions, then use --resume",
+            ) from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.executescript(_SCHEMA)
+    return db
+
+
+def _identity(db: sqlite3.Connection) -> dict[str, str]:
+    return dict(db.execute("SELECT key, value FROM identity"))
+
+
+def _known_prefix(pending: list[tuple[Task, Evaluation | None]]) -> Iterator[Evaluation]:
+    while pending and pending[0][1] is not None:
+        known = pending.pop(0)[1]
+        assert known is not None
+        yield known
+
+
+def _key(task: Task) -> tuple[int, int, int]:
+    if task.rows is None:
+        return task.index, -1, 0
+    return task.index, zlib.crc32(np.ascontiguousarray(task.rows, np.int64).tobytes()), len(task.rows)
+
+
+def _pack(scores: np.ndarray, *, keep: bool) -> tuple[bytes | None, int]:
+    """Scores of 0 and 1 take a bit each; others are kept only where an audit needs them one by one."""
+    if ((scores == 0) | (scores == 1)).all():
+        return np.packbits(scores.astype(np.uint8)).tobytes(), 1
+    return (zlib.compress(np.ascontiguousarray(scores, np.float64).tobytes(), 1), 0) if keep else (None, 0)
+
+
+def _unpack(blob: bytes | None, bits: int, count: int, performance: float) -> np.ndarray:
+    if blob is None:
+        return np.array([performance])  # the mean of one number is that number, to the last bit
+    if bits:
+        return np.unpackbits(np.frombuffer(blob, np.uint8), count=count).astype(np.float64)
+    return np.frombuffer(zlib.decompress(blob), np.float64)
+
+
+def merge(out: str | Path, runs: Sequence[str | Path]) -> int:
+    """Merge the journals of several machines into one; return the number of evaluations that it then holds.
+
+    Raises
+    ------
+    RunError
+        If the runs differ in what fixes the scores.
+    """
+    if not runs:
+        raise RunError("no run to merge", remedy="Name at least one folder")
+    first = Path(runs[0]) / FILE
+    if not first.exists():
+        raise RunError("no journal here", where=str(runs[0]), remedy="Name a folder that was given to --run")
+    source = _open(first)
+    identity = {key: json.loads(value) for key, value in _identity(source).items()}
+    source.close()
+    with Journal(out, identity, resume=(Path(out) / FILE).exists()) as journal:
+        for run in runs:
+            journal.absorb(run)
+        return len(journal)

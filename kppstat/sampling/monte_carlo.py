@@ -1,0 +1,198 @@
+"""KPP by plain Monte Carlo: every instance is evaluated on every input.
+
+Three guarantees. ``exact``: a pilot plans the sample sizes at which one looks at the interval, and does not enter it;
+the looks share the error (`kppstat.stats.stages`). ``anytime``: a confidence sequence (`kppstat.stats.sequence`).
+``asymptotic``: the interval of fixed size, looked at after each instance until it is narrow enough; stopping on
+width is valid in the limit (Chow & Robbins, Ann. Math. Statist. 36, 1965).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from kppstat.engine import Evaluation, Task
+from kppstat.runs import Reveal
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Sample, State
+from kppstat.stats.order import quantile_rank, ranks, smallest_size
+from kppstat.stats.plan import local_spread, planned_size
+from kppstat.stats.sequence import QuantileSequence
+from kppstat.stats.stages import Look, growing_sizes, looks
+
+PILOT = 100
+LEAST = 30  # instances before which a narrow interval is not believed to be narrow (asymptotic only)
+LARGEST = 10**9
+REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
+
+
+class MonteCarlo:
+    """Plain Monte Carlo; see the module for its guarantees.
+
+    Parameters
+    ----------
+    question : Question
+    half_width : float
+        Wanted half-width, in the unit of the scores.
+    first : int
+        Number of the first instance.
+    """
+
+    name = "mc"
+
+    def __init__(self, question: Question, half_width: float, *, first: int = 0) -> None:
+        self._question, self._half_width, self._first = question, half_width, first
+        self._guarantee = question.guarantee or "exact"
+        self._budget = math.inf if question.max_evaluations is None else int(question.max_evaluations)
+        self._pilot: list[float] = []  # sorted, as all lists of performances here
+        self._looked_at: list[float] = []
+        self._all: list[float] = []
+        self._expected = math.nan
+        self._sequence = QuantileSequence(question.p, question.alpha, t_opt=self._sequence_best())
+        self._alpha_by_clock = question.alpha
+        self._bracket = (-math.inf, math.inf)
+
+    def states(self, reveal: Reveal) -> Iterator[State]:
+        """Run and yield the state after each instance, the answer last; `reveal` evaluates tasks in order."""
+        if self._guarantee == "exact":
+            yield from self._exact(reveal)
+        else:
+            yield from self._sequential(reveal)
+
+    def conclude(self, reason: str, *, by_hand: bool) -> State:
+        """Return the last state when the run is ended from outside.
+
+        Parameters
+        ----------
+        reason : str
+        by_hand : bool
+            Whether somebody who saw the interval stopped it: then only the confidence sequence holds. A clock sees
+            no performance, so the interval of the size reached at its stroke is exact.
+        """
+        if by_hand or self._guarantee == "anytime" or not self._all:
+            return self._anytime(reason, done=True)
+        values, alpha = self._looked_at, self._alpha_by_clock
+        if len(values) < len(self._pilot):  # whichever is longer does not depend on a performance
+            values, alpha = self._pilot, self._question.alpha
+        low, high = _ends(values, *ranks(len(values), self._question.p, alpha))
+        ends = max(low, self._bracket[0]), min(high, self._bracket[1])
+        return self._state(values, ends, self._guarantee, reason, done=True)
+
+    def sample(self) -> Sample:
+        """Return what is known of the instances."""
+        values = np.array(self._all)
+        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+
+    def _exact(self, reveal: Reveal) -> Iterator[State]:
+        pilot = self._pilot_size()
+        for evaluation in reveal(Task(self._first + i) for i in range(pilot)):
+            self._take(evaluation, self._pilot)
+            yield self._anytime("pilot")
+        for look in self._looks(pilot):
+            self._expected = pilot + look.size
+            begin, end = self._first + pilot + len(self._looked_at), self._first + pilot + look.size
+            for evaluation in reveal(Task(i) for i in range(begin, end)):
+                self._take(evaluation, self._looked_at)
+                if len(self._looked_at) < look.size:
+                    yield self._anytime("evaluating")
+            low, high = _ends(self._looked_at, look.low, look.high)
+            # All looks hold at once, so their intersection does.
+            self._bracket = max(low, self._bracket[0]), min(high, self._bracket[1])
+            converged = self._bracket[1] - self._bracket[0] <= 2 * self._half_width
+            if converged or pilot + look.size >= self._budget:
+                reason = REACHED if converged else SPENT
+                yield self._state(self._looked_at, self._bracket, "exact", reason, done=True, converged=converged)
+                return
+            # Each look spends half of the error that is left; a stop by the clock may spend the rest.
+            self._alpha_by_clock /= 2
+            yield self._anytime("evaluating")
+
+    def _sequential(self, reveal: Reveal) -> Iterator[State]:
+        end = int(min(self._budget, LARGEST))
+        for evaluation in reveal(Task(self._first + i) for i in range(end)):
+            self._take(evaluation, self._looked_at)
+            n = len(self._all)
+            if n == PILOT:
+                self._expected = self._planned(self._all) * (2.4 if self._guarantee == "anytime" else 1)
+            if self._guarantee == "anytime":
+                state = self._anytime("evaluating")
+            else:
+                ends = _ends(self._all, *ranks(n, self._question.p, self._question.alpha))
+                state = self._state(self._all, ends, "asymptotic", "evaluating")
+            converged = state.high - state.low <= 2 * self._half_width and (self._guarantee == "anytime" or n >= LEAST)
+            if converged or n == end:
+                yield replace(state, phase=REACHED if converged else SPENT, done=True, converged=converged)
+                return
+            yield state
+
+    def _take(self, evaluation: Evaluation, values: list[float]) -> None:
+        performance = float(evaluation.scores.mean())
+        insort(values, performance)
+        insort(self._all, performance)
+
+    def _pilot_size(self) -> int:
+        """Take the pilot's size: none where the budget is small, because then the budget is the plan."""
+        return PILOT if self._budget > 20 * PILOT else 0
+
+    def _looks(self, pilot: int) -> Iterator[Look]:
+        q = self._question
+        budget = self._budget - pilot
+        first = self._planned(self._pilot) if pilot else budget
+        if first >= budget:
+            return looks([int(budget)], q.p, q.alpha)
+        return looks(_until(budget, growing_sizes(int(first))), q.p, q.alpha)
+
+    def _planned(self, values: list[float]) -> int:
+        q = self._question
+        spread = max(local_spread(values, q.p), float(np.std(values)))
+        return min(planned_size(q.p, q.confidence, self._half_width, spread), LARGEST)
+
+    def _sequence_best(self) -> int:
+        """Return the size at which the confidence sequence is tightest: a few times the least that bounds the KPP."""
+        return int(min(4 * smallest_size(self._question.p, self._question.alpha), self._budget, LARGEST))
+
+    def _anytime(self, phase: str, *, done: bool = False) -> State:
+        """Return the state with the confidence sequence over all instances: what holds if somebody stops here."""
+        ends = _ends(self._all, *self._sequence.ranks(len(self._all)))
+        return self._state(self._all, ends, "anytime", phase, done=done)
+
+    def _state(
+        self,
+        values: list[float],
+        ends: tuple[float, float],
+        guarantee: str,
+        phase: str,
+        *,
+        done: bool = False,
+        converged: bool = False,
+    ) -> State:
+        return State(
+            instances=len(self._all),
+            evaluations=float(len(self._all)),
+            kpp=values[quantile_rank(len(values), self._question.p) - 1] if values else math.nan,
+            low=ends[0],
+            high=ends[1],
+            guarantee=guarantee,
+            phase=phase,
+            expected=self._expected,
+            done=done,
+            converged=converged,
+        )
+
+
+def _ends(values: list[float], low: int, high: int) -> tuple[float, float]:
+    """Return the order statistics of these ranks, from 1."""
+    return (values[low - 1] if low > 0 else -math.inf, values[high - 1] if high <= len(values) else math.inf)
+
+
+def _until(budget: float, sizes: Iterator[int]) -> Iterator[int]:
+    """Yield the sizes below the budget, and the budget as the last look."""
+    for size in sizes:
+        if size >= budget:
+            yield int(budget)
+            return
+        yield size

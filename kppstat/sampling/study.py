@@ -1,0 +1,264 @@
+"""An estimation from question to result: load, check, run, conclude."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kppstat import data as data_room
+from kppstat.data import Dataset
+from kppstat.engine import Engine, Evaluator
+from kppstat.errors import SettingError
+from kppstat.noise import Variation
+from kppstat.onnx_io import Model, load
+from kppstat.performance import Performance, performance_named
+from kppstat.runs import Journal
+from kppstat.sampling.monte_carlo import MonteCarlo
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Estimate, State
+
+TRACE = 400  # states kept for the figure of convergence
+
+
+class Study:
+    """A model under device variation, its data, and what is asked of it: everything loaded and checked.
+
+    Parameters
+    ----------
+    model : path or Model
+        An ONNX file.
+    question : Question
+    variation : Variation
+        The device variation.
+    data : str or Dataset, optional
+        See `kppstat.data.load`; None looks for ``model.npz`` beside ``model.onnx``.
+    performance : str or callable
+        ``top-1``, ``top-5``, ``cross-entropy``, ``mse``, ``module:function`` or a function of (outputs, targets)
+        that gives the score of each input.
+    workers : int, optional
+        How many instances run at a time; None lets a short probe decide.
+    executor : object with ``map`` or ``submit``, optional
+        Runs the evaluations elsewhere: concurrent.futures, Dask, mpi4py.
+    run : path, optional
+        Folder for the journal of the run.
+    resume : bool
+        Continue the run in that folder.
+    first : int
+        Number of the first instance, to share a run between machines.
+    fold_batch_norm : bool
+        Fold batch normalisation into the weights before noise acts on them.
+
+    Raises
+    ------
+    KppstatError
+        If model, data or settings cannot be used; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        question: Question,
+        variation: Variation,
+        *,
+        data: str | Dataset | None = None,
+        performance: Any = "top-1",
+        workers: int | None = None,
+        executor: Any = None,
+        run: str | Path | None = None,
+        resume: bool = False,
+        first: int = 0,
+        fold_batch_norm: bool = False,
+    ) -> None:
+        if resume and run is None:
+            raise SettingError("there is no run to resume", where="--resume", remedy="Name its folder with --run")
+        if not 0 <= first < 2**62:
+            raise SettingError(f"first is {first}", where="--first", remedy="Give the number of an instance, 0 or more")
+        self.begun = time.monotonic()
+        self.question, self.variation = question, variation
+        self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
+        self.data = data if isinstance(data, Dataset) else data_room.load(data, self.model)
+        self.performance: Performance = performance_named(performance)
+        evaluator = Evaluator(self.model, self.variation, self.data, self.performance, seed=question.seed)
+        self.engine = Engine(evaluator, workers=workers, executor=executor)
+        self.clean_scores = self.engine.clean()
+        self.performance = evaluator.performance  # now fitted to the outputs of the clean model
+        self.clean = float(self.clean_scores.mean())
+        self.half_width, self.notes = self._half_width()
+        self.estimator = self._choose(first)
+        self.journal = None if run is None else Journal(run, self._identity(), resume=resume)
+        self.trace: list[State] = []
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.engine.close()
+        if self.journal is not None:
+            self.journal.__exit__()
+
+    def states(self) -> Iterator[State]:
+        """Run, and yield where the estimation stands after each step; the last state is the answer."""
+        reveal = self.engine.map if self.journal is None else self.journal.through(self.engine.map)
+        for state in self.estimator.states(reveal):
+            self._remember(state)
+            yield state
+            if not state.done and self._out_of_time():
+                final = self.estimator.conclude("the time budget is spent", by_hand=False)
+                self._remember(final)
+                yield final
+                return
+
+    def interrupt(self) -> State:
+        """Return the state in which the estimation ends when the user stops it now: the interval valid so far."""
+        final = self.estimator.conclude("interrupted", by_hand=True)
+        self._remember(final)
+        return final
+
+    def result(self) -> Estimate:
+        """Return the result after the last state.
+
+        Raises
+        ------
+        SettingError
+            If no instance was evaluated.
+        """
+        if not self.trace or not self.trace[-1].instances:
+            raise SettingError("no instance was evaluated", remedy="Allow more time or evaluations")
+        final, sample, q = self.trace[-1], self.estimator.sample(), self.question
+        low, high = max(final.low, self.performance.low), min(final.high, self.performance.high)
+        loss = self.performance.loss
+        sign = -1.0 if loss else 1.0
+        return Estimate(
+            kpp=sign * final.kpp,
+            ci_low=-high if loss else low,
+            ci_high=-low if loss else high,
+            confidence=q.confidence,
+            guarantee=final.guarantee,
+            k=q.k,
+            sigma=getattr(self.variation.default, "sigma", None) if not self.variation.layers else None,
+            noise=self.variation.to_dict(),
+            method=self.estimator.name,
+            performance=self.performance.name,
+            loss=loss,
+            clean=sign * self.clean,
+            mean=sign * sample.mean,
+            sd=sample.sd,
+            evaluations=final.evaluations,
+            instances=final.instances,
+            inputs=len(self.data),
+            converged=final.converged,
+            half_width=self.half_width,
+            stop_reason=final.phase,
+            seed=q.seed,
+            seconds=time.monotonic() - self.begun,
+            model=str(self.model.path),
+            data=self.data.source,
+            model_sha256=self.model.sha256,
+            data_sha256=self.data.sha256,
+            versions=versions(),
+            values=sign * sample.performance,
+            trace=tuple(self.trace),
+            notes=(*self.model.notes, *self.data.notes, *self.notes, *self.engine.plan.notes),
+        )
+
+    def _choose(self, first: int) -> MonteCarlo:
+        return MonteCarlo(self.question, self.half_width, first=first)
+
+    def _half_width(self) -> tuple[float, tuple[str, ...]]:
+        wanted = self.question.half_width
+        fraction = self.performance.low == 0 and self.performance.high == 1
+        if wanted is None:
+            return (0.005 if fraction else max(abs(self.clean), 1e-6) / 100), ()
+        if fraction and wanted >= 0.1:
+            # As a fraction this would promise nothing; what is meant is plain enough, and said.
+            return wanted / 100, (f"The half-width {wanted:g} was read as percentage points.",)
+        return wanted, ()
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": self.model.sha256,
+            "data": self.data.sha256,
+            "noise": self.variation.to_dict(),
+            "performance": self.performance.name,
+            "seed": self.question.seed,
+            "weights": [w.name for w in self.model.weights],
+            "onnxruntime": version("onnxruntime"),
+        }
+
+    def _out_of_time(self) -> bool:
+        limit = self.question.max_time
+        return limit is not None and time.monotonic() - self.begun >= limit
+
+    def _remember(self, state: State) -> None:
+        """Keep the trace short: when it is full, every other state goes."""
+        if len(self.trace) >= TRACE:
+            del self.trace[1::2]
+        self.trace.append(state)
+
+
+def estimate(
+    model: str | Path | Model, *, sigma: float | None = None, noise: Variation | None = None, **settings: Any
+) -> Estimate:
+    """Estimate the k-th percentile performance of a model under device variation.
+
+    Parameters
+    ----------
+    model : path or Model
+        An ONNX file.
+    sigma : float, optional
+        Additive Gaussian variation of this standard deviation, in units of each tensor's max abs weight.
+    noise : Variation, optional
+        Any other device variation; give this or `sigma`.
+    **settings
+        The fields of `Question` (k, confidence, half_width, guarantee, method, max_evaluations, max_time, seed)
+        and of `Study` (data, performance, workers, executor, run, resume, first, fold_batch_norm).
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    KppstatError
+        If model, data or settings cannot be used; the message says what to do.
+
+    Examples
+    --------
+    >>> from kppstat.demo import MODEL
+    >>> result = estimate(MODEL, sigma=0.1, k=5, method="mc", max_evaluations=60, workers=1)
+    >>> result.ci_low <= result.kpp <= result.ci_high
+    True
+    """
+    asked = {name: settings.pop(name) for name in Question.__dataclass_fields__ if name in settings}
+    with Study(model, Question(**asked), variation_of(sigma, noise), **settings) as study:
+        for _ in study.states():
+            pass
+        return study.result()
+
+
+def variation_of(sigma: float | None, noise: Variation | None) -> Variation:
+    """Return the device variation that is meant by `sigma` or `noise`.
+
+    Raises
+    ------
+    SettingError
+        If both or none is given.
+    """
+    from kppstat.noise import Gaussian
+
+    if (sigma is None) == (noise is None):
+        given = "both are given" if noise is not None else "no device variation is given"
+        remedy = "Give --sigma for additive Gaussian variation, or --noise-file for any other"
+        raise SettingError(given, where="--sigma, --noise-file", remedy=remedy)
+    return noise if noise is not None else Variation(Gaussian(sigma))  # type: ignore[arg-type]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that may touch the result."""
+    packages = ("kppstat", "numpy", "scipy", "numba", "onnx", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,132 @@
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, norm, quantile_test
+
+from kppstat.engine import Evaluation, Task
+from kppstat.sampling.monte_carlo import PILOT, MonteCarlo
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import State
+
+Law = Callable[[np.random.Generator], float]
+
+
+def machine(law: Law, seed: int = 0) -> Callable[[Iterable[Task]], Iterator[Evaluation]]:
+    """Instances whose performance follows a law, each fixed by its number."""
+
+    def reveal(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            value = law(np.random.default_rng((seed, task.index)))
+            yield Evaluation(task.index, None, np.array([value]), 0.0)
+
+    return reveal
+
+
+def normal(rng: np.random.Generator) -> float:
+    return float(np.round(rng.normal(0.85, 0.01), 4))
+
+
+def last(estimator: MonteCarlo, law: Law = normal, seed: int = 0) -> State:
+    states = list(estimator.states(machine(law, seed)))
+    assert [s.done for s in states] == [False] * (len(states) - 1) + [True]
+    assert [s.instances for s in states] == sorted(s.instances for s in states)
+    return states[-1]
+
+
+@pytest.mark.parametrize("k", [0.5, 5, 50, 97])
+def test_a_budget_is_one_look_and_equals_scipy(k: float) -> None:
+    estimator = MonteCarlo(Question(k=k, max_evaluations=800), half_width=1e-9)
+    end = last(estimator)
+    test = quantile_test(estimator.sample().performance, p=k / 100).confidence_interval(0.95)
+    assert (end.low, end.high) == (test.low, test.high)
+    assert end.guarantee == "exact"
+    assert end.evaluations == 800
+    assert not end.converged
+
+
+def test_exact_run_reaches_the_width_and_counts_its_pilot() -> None:
+    estimator = MonteCarlo(Question(k=5), half_width=0.002)
+    end = last(estimator)
+    assert end.converged
+    assert end.half_width <= 0.002
+    assert end.guarantee == "exact"
+    assert end.evaluations == len(estimator.sample().performance)
+    assert end.low <= norm.ppf(0.05, 0.85, 0.01) <= end.high
+
+
+@pytest.mark.parametrize("guarantee", ["exact", "anytime", "asymptotic"])
+def test_same_question_same_states(guarantee: str) -> None:
+    runs = [
+        list(MonteCarlo(Question(k=10, guarantee=guarantee), half_width=0.003).states(machine(normal)))  # type: ignore[arg-type]
+        for _ in range(2)
+    ]
+    assert repr(runs[0]) == repr(runs[1])
+    assert runs[0][-1].guarantee == guarantee
+
+
+def test_a_clock_keeps_exact_and_a_hand_gets_the_sequence() -> None:
+    for by_hand, promised in ((False, "exact"), (True, "anytime")):
+        estimator = MonteCarlo(Question(k=10), half_width=1e-6)
+        for state in estimator.states(machine(normal)):
+            if state.instances == PILOT + 700:
+                break
+        end = estimator.conclude("stopped", by_hand=by_hand)
+        assert end.guarantee == promised
+        assert end.done
+        assert -math.inf < end.low <= end.kpp <= end.high < math.inf
+
+
+def test_first_shifts_the_instances() -> None:
+    tasks: list[int] = []
+
+    def reveal(asked: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in asked:
+            tasks.append(task.index)
+            yield Evaluation(task.index, None, np.array([0.5]), 0.0)
+
+    list(MonteCarlo(Question(k=50, max_evaluations=20), half_width=1e-9, first=1000).states(reveal))
+    assert tasks == list(range(1000, 1020))
+
+
+def test_all_instances_equal() -> None:
+    end = last(MonteCarlo(Question(k=5), half_width=0.005), law=lambda rng: 0.75)
+    assert end.low == end.high == end.kpp == 0.75
+    assert end.converged
+
+
+def _given(task: Task, values: list[float]) -> Evaluation:
+    return Evaluation(task.index, None, np.array([values[task.index]]), 0.0)
+
+
+@given(
+    values=st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.9]), min_size=1, max_size=150),
+    k=st.floats(0.5, 99.5),
+    guarantee=st.sampled_from(["exact", "anytime", "asymptotic"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_sample_gives_an_ordered_interval(values: list[float], k: float, guarantee: str) -> None:
+    question = Question(k=k, max_evaluations=len(values), guarantee=guarantee)  # type: ignore[arg-type]
+    estimator = MonteCarlo(question, half_width=1e-9)
+    for state in estimator.states(lambda tasks: (_given(task, values) for task in tasks)):
+        assert state.low <= state.kpp <= state.high
+        assert state.kpp in values
+
+
+@pytest.mark.parametrize("guarantee", ["exact", "anytime"])
+@pytest.mark.parametrize("decimals", [2, 4])
+def test_coverage_when_stopping_on_width(guarantee: str, decimals: int) -> None:
+    def law(rng: np.random.Generator) -> float:
+        return float(np.round(rng.normal(0.85, 0.02), decimals))
+
+    truth = float(np.round(norm.ppf(0.1, 0.85, 0.02), decimals))
+    replications = 300
+    hits = 0
+    for seed in range(replications):
+        question = Question(k=10, confidence=0.9, guarantee=guarantee, max_evaluations=2500)  # type: ignore[arg-type]
+        end = last(MonteCarlo(question, half_width=0.006), law, seed)
+        hits += end.low <= truth <= end.high
+    assert hits >= binom.ppf(1e-4, replications, 0.9)

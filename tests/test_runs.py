@@ -1,0 +1,116 @@
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kppstat.engine import Evaluation, Task
+from kppstat.errors import RunError
+from kppstat.runs import FILE, Journal, merge
+
+IDENTITY = {"model": "abc", "seed": 0}
+
+
+class Machine:
+    """Evaluates tasks by a formula and counts how often it was asked."""
+
+    def __init__(self, *, real: bool = False) -> None:
+        self.asked: list[int] = []
+        self.real = real
+
+    def __call__(self, tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            self.asked.append(task.index)
+            rng = np.random.default_rng(task.index)
+            scores = rng.random(37) if self.real else (rng.random(37) < 0.8).astype(np.float64)
+            yield Evaluation(task.index, task.rows, scores if task.rows is None else scores[task.rows], 0.1)
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_resume_gives_the_same_bits_without_evaluating_again(tmp_path: Path, real: bool) -> None:
+    tasks = [Task(i) for i in range(5)] + [Task(7, np.array([3, 1, 30])), Task(7, np.array([5]))]
+    machine = Machine(real=real)
+    with Journal(tmp_path, IDENTITY) as journal:
+        first = list(journal.through(machine)(tasks))
+    again = Machine(real=real)
+    with Journal(tmp_path, IDENTITY, resume=True) as journal:
+        second = list(journal.through(again)(tasks))
+    assert again.asked == []
+    for a, b in zip(first, second, strict=True):
+        assert a.index == b.index
+        assert float(a.scores.mean()) == float(b.scores.mean())
+        if a.rows is not None or not real:
+            np.testing.assert_array_equal(a.scores, b.scores)
+
+
+@given(known=st.sets(st.integers(0, 30), max_size=20), wanted=st.lists(st.integers(0, 30), unique=True, max_size=25))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+def test_any_mixture_of_known_and_new_comes_in_order(
+    tmp_path_factory: pytest.TempPathFactory, known: set[int], wanted: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    with Journal(folder, IDENTITY) as journal:
+        list(journal.through(Machine())(Task(i) for i in sorted(known)))
+        machine = Machine()
+        got = list(journal.through(machine)(Task(i) for i in wanted))
+    assert [e.index for e in got] == wanted
+    assert machine.asked == [i for i in wanted if i not in known]
+    for e in got:
+        np.testing.assert_array_equal(e.scores, next(Machine()([Task(e.index)])).scores)
+
+
+def test_an_evaluation_is_on_disk_before_it_counts(tmp_path: Path) -> None:
+    with Journal(tmp_path, IDENTITY) as journal:
+        for count, _ in enumerate(journal.through(Machine())(Task(i) for i in range(4)), 1):
+            other = sqlite3.connect(tmp_path / FILE)
+            assert other.execute("SELECT COUNT(*) FROM evaluation").fetchone()[0] >= count
+            other.close()
+
+
+def test_another_question_is_refused_with_the_difference_named(tmp_path: Path) -> None:
+    with Journal(tmp_path, IDENTITY) as journal:
+        list(journal.through(Machine())([Task(0)]))
+    with pytest.raises(RunError, match=r"seed is 0 there and 1 here"):
+        Journal(tmp_path, {**IDENTITY, "seed": 1}, resume=True)
+    with pytest.raises(RunError, match=r"holds a run with 1 evaluations already.*--resume"):
+        Journal(tmp_path, IDENTITY)
+    with pytest.raises(RunError, match="no run to resume"):
+        Journal(tmp_path / "none", IDENTITY, resume=True)
+
+
+def test_a_file_that_is_no_journal_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not a database" * 100)
+    with pytest.raises(RunError, match="cannot be used"):
+        Journal(tmp_path, IDENTITY, resume=True)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot make the folder"):
+        Journal(tmp_path / "file" / "run", IDENTITY)
+
+
+def test_merge_joins_machines(tmp_path: Path) -> None:
+    for name, indices in (("a", range(3)), ("b", range(2, 6))):
+        with Journal(tmp_path / name, IDENTITY) as journal:
+            list(journal.through(Machine())(Task(i) for i in indices))
+    assert merge(tmp_path / "both", [tmp_path / "a", tmp_path / "b"]) == 6
+    machine = Machine()
+    with Journal(tmp_path / "both", IDENTITY, resume=True) as journal:
+        list(journal.through(machine)(Task(i) for i in range(6)))
+        journal.export(tmp_path / "out.csv")
+    assert machine.asked == []
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
+
+
+def test_merge_refuses_strangers(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        with Journal(tmp_path / name, {"seed": seed}) as journal:
+            list(journal.through(Machine())([Task(0)]))
+    with pytest.raises(RunError, match="seed"):
+        merge(tmp_path / "both", [tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(RunError, match="no journal here"):
+        merge(tmp_path / "more", [tmp_path / "nothing"])
