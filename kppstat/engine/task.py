@@ -1,0 +1,45 @@
+"""What is asked of a worker, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """An instance to run on some of the inputs.
+
+    Attributes
+    ----------
+    index : int
+        Number of the instance.
+    rows : ndarray of int or None
+        Numbers of the inputs; None stands for all of them.
+    """
+
+    index: int
+    rows: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The scores of an instance.
+
+    Attributes
+    ----------
+    index : int
+        Number of the instance.
+    rows : ndarray of int or None
+        Numbers of the inputs; None stands for all of them.
+    scores : ndarray, float64
+        One for each of `rows`.
+    seconds : float
+        Wall-clock time that it took.
+    """
+
+    index: int
+    rows: np.ndarray | None
+    scores: np.ndarray
+    seconds: float
