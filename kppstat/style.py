@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from kppstat.errors import SettingError
 
@@ -161,7 +161,7 @@ def label_above(axes: Axes, marks: list[tuple[float, str, str]]) -> None:
     """
     left, right = axes.get_xlim()
     marks = sorted(marks, key=lambda mark: mark[0])
-    style = {"transform": axes.transAxes, "fontsize": SMALL, "ha": "center", "va": "bottom"}
+    style: dict[str, Any] = {"transform": axes.transAxes, "fontsize": SMALL, "ha": "center", "va": "bottom"}
     labels = []
     for x, text, colour in marks:
         head, _, value = text.rpartition("\n")
@@ -200,20 +200,28 @@ def label_right(axes: Axes, marks: list[tuple[float, str, str]]) -> None:
         axes.text(1.05, place, shown, fontsize=SMALL, va="center", **style)
 
 
-def save(figure: Figure, path: str | Path, *, transparent: bool = False) -> None:
-    """Save a figure; the ending of the name says the format (svg, pdf, png).
+def save_to(figure: Figure, file: IO[bytes], kind: str, *, transparent: bool = False) -> None:
+    """Write a figure into an open file as ``svg``, ``pdf`` or ``png``; equal figures give equal bytes."""
+    undated = {"svg": "Date", "pdf": "CreationDate"}
+    with house_style():
+        figure.savefig(
+            file, format=kind, transparent=transparent, metadata={undated[kind]: None} if kind in undated else None
+        )
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Save a figure; the ending of the name says the format.
 
     Raises
     ------
     SettingError
-        If the format is unknown or the file cannot be written.
+        If the ending is not .svg, .pdf or .png, or the file cannot be written.
     """
-    # No date, so that equal figures give equal files.
-    metadata = {"Date": None} if Path(path).suffix == ".svg" else None
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("svg", "pdf", "png"):
+        raise SettingError("the name has no ending of a figure", where=str(path), remedy="Name it .svg, .pdf or .png")
     try:
-        with house_style():
-            figure.savefig(path, transparent=transparent, metadata=metadata)
-    except ValueError as e:
-        raise SettingError(" ".join(str(e).split()), where=str(path), remedy="Name it .svg, .pdf or .png") from None
+        with Path(path).open("wb") as file:
+            save_to(figure, file, kind)
     except OSError as e:
-        raise SettingError(f"cannot write the figure ({e.strerror or e})", where=str(path)) from None
+        raise SettingError(f"the figure cannot be written ({e.strerror or e})", where=str(path)) from None

@@ -6,12 +6,12 @@ Each is one column of a paper wide (3.5 inches) or two, and says what it shows i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kppstat.sampling.result import Estimate
+from kppstat.sampling.scale import Scale, interval
 from kppstat.style import (
     ACCENT,
     FILL,
@@ -66,7 +66,7 @@ def distribution(estimate: Estimate, *, columns: Columns = 1) -> Figure:
     >>> [float(inches) for inches in distribution(result).get_size_inches()]
     [3.5, 3.3]
     """
-    scale = _Scale.of(estimate)
+    scale = Scale.of(estimate)
     values = scale.worst_first(np.asarray(estimate.values, dtype=float))
     drawn = values[np.isfinite(values)]
     with house_style():
@@ -76,14 +76,14 @@ def distribution(estimate: Estimate, *, columns: Columns = 1) -> Figure:
             above.tick_params(labelbottom=False)
         else:
             above, below = figure.subplots(1, 2, sharex=True)
-            above.set_xlabel(scale.axis)
+            above.set_xlabel(scale.label())
         above.set_xlim(_limits(estimate, scale, drawn))
         _histogram(above, estimate, scale, drawn)
         _cumulative(below, estimate, scale, values)
         _lines(above, estimate, scale)
         for axes in (above, below):
             _kpp(axes, estimate, scale)
-        below.set_xlabel(scale.axis)
+        below.set_xlabel(scale.label())
         figure.draw_without_rendering()  # the labels need to know where the axes came to lie
         _read_off(below, estimate, scale)
         label_above(above, _marks(estimate, scale))
@@ -109,7 +109,7 @@ def convergence(estimate: Estimate, *, columns: Columns = 1) -> Figure:
     SettingError
         If matplotlib is not installed or `columns` is neither 1 nor 2.
     """
-    scale = _Scale.of(estimate)
+    scale = Scale.of(estimate)
     sign = -1.0 if estimate.loss else 1.0
     rows = [(s.evaluations, sign * s.kpp, *sorted((sign * s.low, sign * s.high))) for s in estimate.trace]
     # The last state is the estimate itself, whose interval is also cut to the range of the performance.
@@ -120,7 +120,7 @@ def convergence(estimate: Estimate, *, columns: Columns = 1) -> Figure:
     drawn = scale.worst_first(np.asarray(estimate.values, dtype=float))
     drawn = drawn[np.isfinite(drawn)]
     with house_style():
-        figure = new_figure(columns, 2.3)
+        figure = new_figure(columns, 2.5)
         axes = figure.subplots()
         bottom, top = _window(estimate, scale, drawn)
         axes.set_ylim(bottom, top)
@@ -128,7 +128,7 @@ def convergence(estimate: Estimate, *, columns: Columns = 1) -> Figure:
         low = np.nan_to_num(low, nan=below, neginf=below, posinf=above)
         high = np.nan_to_num(high, nan=above, neginf=below, posinf=above)
         _cost_axis(axes, cost)
-        axes.set_ylabel(f"KPP of {scale.axis}")
+        axes.set_ylabel(scale.label("KPP of "))
         axes.fill_between(cost, low, high, step="post", color=TINT, linewidth=0)
         for end in (low, high):
             axes.step(cost, end, where="post", color=ACCENT, linewidth=THIN)
@@ -152,29 +152,7 @@ def convergence(estimate: Estimate, *, columns: Columns = 1) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """How performances of one measure are written: percent for accuracies, the plain number otherwise."""
-
-    factor: float
-    axis: str
-    loss: bool
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> _Scale:
-        name = " ".join(estimate.performance.split())
-        name = name if len(name) <= 40 else name[:39] + "…"
-        percent = estimate.show(1.0).endswith("%")
-        label = f"{name} accuracy (%)" if percent else f"{name} (a loss)" if estimate.loss else name
-        return cls(100.0 if percent else 1.0, label, estimate.loss)
-
-    def worst_first(self, values: np.ndarray) -> np.ndarray:
-        """Return the values in the unit of the axis, worst first; those that are no number are left out."""
-        ordered = np.sort(self.factor * values[~np.isnan(values)])
-        return ordered[::-1] if self.loss else ordered
-
-
-def _limits(estimate: Estimate, scale: _Scale, drawn: np.ndarray) -> tuple[float, float]:
+def _limits(estimate: Estimate, scale: Scale, drawn: np.ndarray) -> tuple[float, float]:
     """Return limits that hold all instances, and the clean performance and interval where they lie near."""
     own = scale.factor * np.array([estimate.kpp, estimate.mean])
     core = np.concatenate([drawn, own[np.isfinite(own)]])
@@ -190,12 +168,12 @@ def _limits(estimate: Estimate, scale: _Scale, drawn: np.ndarray) -> tuple[float
     return low - room, high + room
 
 
-def _step(estimate: Estimate, scale: _Scale) -> float:
+def _step(estimate: Estimate, scale: Scale) -> float:
     """Return the step between possible performances; 0 where there is none."""
     return scale.factor / estimate.inputs if scale.factor == 100 else 0.0
 
 
-def _histogram(axes: Axes, estimate: Estimate, scale: _Scale, drawn: np.ndarray) -> None:
+def _histogram(axes: Axes, estimate: Estimate, scale: Scale, drawn: np.ndarray) -> None:
     """Draw the histogram; bins of an accuracy are whole numbers of inputs wide, else they would beat with its steps."""
     axes.set_ylabel("instances")
     axes.yaxis.set_major_formatter(need("matplotlib.ticker").StrMethodFormatter("{x:,.0f}"))
@@ -216,7 +194,7 @@ def _histogram(axes: Axes, estimate: Estimate, scale: _Scale, drawn: np.ndarray)
     axes.hist(drawn, bins=edges, color=FILL, linewidth=0)
 
 
-def _cumulative(axes: Axes, estimate: Estimate, scale: _Scale, values: np.ndarray) -> None:
+def _cumulative(axes: Axes, estimate: Estimate, scale: Scale, values: np.ndarray) -> None:
     """Draw the share of instances that do no better, from the worst instance on."""
     axes.set_ylabel("instances at or above (%)" if scale.loss else "instances at or below (%)")
     smallest = min(100 / max(len(values), 1), estimate.k)
@@ -245,7 +223,7 @@ def _cumulative(axes: Axes, estimate: Estimate, scale: _Scale, values: np.ndarra
     axes.step([x[0], *x, edge], [begin, *y, y[-1]], where="post", color=INK, linewidth=0.9)
 
 
-def _lines(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
+def _lines(axes: Axes, estimate: Estimate, scale: Scale) -> None:
     """Draw mean and clean performance as lines."""
     left, right = axes.get_xlim()
     for value, colour, pattern in ((estimate.mean, MUTED, (0, (1, 1.5))), (estimate.clean, INK, (0, (4, 2)))):
@@ -253,7 +231,7 @@ def _lines(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
             axes.axvline(scale.factor * value, color=colour, linestyle=pattern, linewidth=0.8)
 
 
-def _kpp(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
+def _kpp(axes: Axes, estimate: Estimate, scale: Scale) -> None:
     """Draw the KPP as a line and its interval as a band; an end that is not known lies outside the picture."""
     left, right = axes.get_xlim()
     ends = np.nan_to_num([estimate.ci_low, estimate.ci_high], nan=-np.inf, neginf=-np.inf, posinf=np.inf)
@@ -262,7 +240,7 @@ def _kpp(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
         axes.axvline(scale.factor * estimate.kpp, color=ACCENT)
 
 
-def _marks(estimate: Estimate, scale: _Scale) -> list[tuple[float, str, str]]:
+def _marks(estimate: Estimate, scale: Scale) -> list[tuple[float, str, str]]:
     """Return what stands above the lines."""
     marks = (("KPP", estimate.kpp, ACCENT), ("mean", estimate.mean, MUTED), ("clean", estimate.clean, INK))
     return [
@@ -272,7 +250,7 @@ def _marks(estimate: Estimate, scale: _Scale) -> list[tuple[float, str, str]]:
     ]
 
 
-def _read_off(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
+def _read_off(axes: Axes, estimate: Estimate, scale: Scale) -> None:
     """Mark the KPP at k % with its interval, and name the interval in the corner that a monotone curve leaves free."""
     left, right = axes.get_xlim()
     x = scale.factor * estimate.kpp
@@ -300,27 +278,7 @@ def _read_off(axes: Axes, estimate: Estimate, scale: _Scale) -> None:
     )
 
 
-def interval(estimate: Estimate) -> str:
-    """Return the interval of an estimate in words; an end that is not known is named as such.
-
-    Parameters
-    ----------
-    estimate : Estimate
-
-    Returns
-    -------
-    str
-        Such as ``83.92 % to 84.41 %``, ``at most 84.41 %`` or ``not known yet``.
-    """
-    low, high = math.isfinite(estimate.ci_low), math.isfinite(estimate.ci_high)
-    if low and high:
-        return f"{estimate.show(estimate.ci_low)} to {estimate.show(estimate.ci_high)}"
-    if low or high:
-        return f"at least {estimate.show(estimate.ci_low)}" if low else f"at most {estimate.show(estimate.ci_high)}"
-    return "not known yet"
-
-
-def _window(estimate: Estimate, scale: _Scale, drawn: np.ndarray) -> tuple[float, float]:
+def _window(estimate: Estimate, scale: Scale, drawn: np.ndarray) -> tuple[float, float]:
     """Return limits in which both the last interval and the wanted width are plain to see.
 
     An end of the interval further off than the instances are spread says nothing yet, and is left outside.
@@ -352,7 +310,7 @@ def _cost_axis(axes: Axes, cost: np.ndarray) -> None:
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-def _wanted(estimate: Estimate, scale: _Scale) -> tuple[float, float]:
+def _wanted(estimate: Estimate, scale: Scale) -> tuple[float, float]:
     """Return the wanted width around the KPP, or around the middle of an interval that fits into it."""
     middle = (estimate.ci_low + estimate.ci_high) / 2 if estimate.converged else estimate.kpp
     return scale.factor * (middle - estimate.half_width), scale.factor * (middle + estimate.half_width)

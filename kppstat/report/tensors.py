@@ -1,0 +1,129 @@
+"""Which tensors of a model carry device variation, how much, and which do not and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kppstat.graph import ExactTensor
+from kppstat.noise.model import NoiseModel, Variation
+
+if TYPE_CHECKING:
+    from kppstat.onnx_io import Model
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyTensor:
+    """A tensor with device variation.
+
+    Attributes
+    ----------
+    name : str
+    consumers : tuple of str
+        The nodes in which it is stored as conductances.
+    shape : tuple of int
+    count : int
+        Number of weights.
+    max_abs : float
+        Largest absolute weight.
+    sd : float
+        Absolute standard deviation of a weight, in the unit of the weights: root mean square over the tensor.
+    law : str
+        The noise model in words.
+    """
+
+    name: str
+    consumers: tuple[str, ...]
+    shape: tuple[int, ...]
+    count: int
+    max_abs: float
+    sd: float
+    law: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """All constants of a model: those with device variation and those without.
+
+    Attributes
+    ----------
+    noisy : tuple of NoisyTensor
+    exact : tuple of ExactTensor
+    """
+
+    noisy: tuple[NoisyTensor, ...]
+    exact: tuple[ExactTensor, ...]
+
+    @classmethod
+    def of(cls, model: Model, variation: Variation) -> Tensors:
+        """Return what `variation` does to each tensor of `model`.
+
+        Parameters
+        ----------
+        model : Model
+        variation : Variation
+
+        Examples
+        --------
+        >>> from kppstat import Gaussian, Variation, load
+        >>> from kppstat.demo import MODEL
+        >>> tensors = Tensors.of(load(MODEL), Variation(Gaussian(0.1)))
+        >>> all(abs(t.sd - 0.1 * t.max_abs) < 1e-6 for t in tensors.noisy)
+        True
+        """
+        values = model.values()
+        noisy = []
+        for weight in model.weights:
+            noise = variation.of(weight.name)
+            _, variance = noise.moments(np.asarray(values[weight.name], dtype=np.float64))
+            sd = float(np.sqrt(np.mean(variance))) if weight.size else 0.0
+            noisy.append(
+                NoisyTensor(weight.name, weight.consumers, weight.shape, weight.size, weight.max_abs, sd, law(noise))
+            )
+        return cls(tuple(noisy), model.exact)
+
+    @property
+    def count(self) -> int:
+        """Number of weights with device variation."""
+        return sum(tensor.count for tensor in self.noisy)
+
+    @property
+    def laws(self) -> tuple[str, ...]:
+        """The noise models in use, each once, in order of appearance."""
+        return tuple(dict.fromkeys(tensor.law for tensor in self.noisy))
+
+    @property
+    def exact_by_reason(self) -> dict[str, list[ExactTensor]]:
+        """The tensors without device variation, gathered by the reason."""
+        groups: dict[str, list[ExactTensor]] = {}
+        for tensor in self.exact:
+            groups.setdefault(tensor.reason, []).append(tensor)
+        return groups
+
+
+def law(noise: NoiseModel) -> str:
+    """Return a noise model in words: its name and its parameters.
+
+    Examples
+    --------
+    >>> from kppstat import Gaussian
+    >>> law(Gaussian(0.1))
+    'gaussian, sigma 0.1'
+    """
+    return _words(noise.to_dict())
+
+
+def _words(parameters: Mapping[str, Any]) -> str:
+    rest = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items() if name != "model"]
+    return ", ".join([str(parameters.get("model", "")), *rest])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_words(value)})" if "model" in value else ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
