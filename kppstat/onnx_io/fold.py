@@ -1,8 +1,8 @@
 """Fold what is constant: nodes that compute from constants alone are replaced by their result.
 
 Where a chain of constants ends in a weight, views (Transpose, Cast ...) of a stored tensor of real numbers stay, so
-that device variation acts on the tensor in the file. Any other computation (DequantizeLinear, Mul by a scale ...) is folded,
-and its result is the weight: that is what gets programmed.
+that device variation acts on the tensor in the file. Any other computation (DequantizeLinear, Mul by a scale ...) is
+folded, and its result is the weight: that is what gets programmed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fold(lifted: Lifted, notes: list[str]) -> dict[str, str]:
     _prune(lifted, used)
     if results:
         notes.append(
-            f"{len(results)} weights are computed from constants, and device variation acts on the results: "
+            f"Device variation acts on the results where weights are computed from constants ({len(results)} of them): "
             f"{listed(list(results.values()))}."
         )
     return folding.aliases

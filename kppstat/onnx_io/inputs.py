@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +15,15 @@ SIZES = (32, 64, 224, 16, 128, 48, 28, 96, 256, 512, 1024, 8, 4, 1, 16000)
 LARGEST = 1 << 24  # elements of one input
 
 
-def accepted(session: Session, ports: Sequence[Port], batch: int) -> dict[str, np.ndarray] | None:
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Random inputs, and what the model makes of them."""
+
+    feeds: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def trial(session: Session, ports: Sequence[Port], batch: int) -> Trial | None:
     """Return random inputs that the model runs on, or None if none of the sizes tried fits."""
     tried: set[tuple[tuple[int, ...], ...]] = set()
     for shapes in _candidates(ports, batch):
@@ -24,8 +33,9 @@ def accepted(session: Session, ports: Sequence[Port], batch: int) -> dict[str, n
         feeds = random(ports, shapes)
         if feeds is None:
             return None
-        if session.run(feeds) is not None:
-            return feeds
+        outputs = session.run(feeds)
+        if outputs is not None:
+            return Trial(feeds, outputs)
     return None
 
 

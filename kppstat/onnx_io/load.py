@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kppstat.errors import ModelError
+from kppstat.errors import KppstatError, ModelError
 from kppstat.graph import Port
 from kppstat.onnx_io.batch import batch_inputs, freed, together
 from kppstat.onnx_io.batch_norm import fold_batch_norms
 from kppstat.onnx_io.fold import fold
 from kppstat.onnx_io.image import image_of
-from kppstat.onnx_io.inputs import accepted, again, joined
+from kppstat.onnx_io.inputs import Trial, again, joined, trial
 from kppstat.onnx_io.lift import Lifted, all_nodes, lift
 from kppstat.onnx_io.model import Model
 from kppstat.onnx_io.normalise import IR_VERSION, OPSET, normalise, opset_of
-from kppstat.onnx_io.read import read
+from kppstat.onnx_io.read import gist, read
 from kppstat.onnx_io.roles import canonical
 from kppstat.onnx_io.self_check import same
 from kppstat.onnx_io.session import Session
 from kppstat.onnx_io.to_graph import graph_of
 from kppstat.onnx_io.weights import find, why_none
 
-Feeds = Mapping[str, np.ndarray]
 OPERATORS = "constant float weights of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU and RNN"
 
 
@@ -61,25 +59,39 @@ def load(path: str | Path, *, fold_batch_norm: bool = False) -> Model:
     >>> model.weights
     (Weight(name='w', position=0, shape=(2, 1), max_abs=2.0, consumers=("MatMul 'y'",)),)
     """
-    file = read(Path(path))
+    path = Path(path)
+    try:
+        return _load(path, fold_batch_norm=fold_batch_norm)
+    except KppstatError:
+        raise
+    except Exception as error:  # a damaged file that no check above has caught
+        raise ModelError(
+            f"the import failed with {type(error).__name__}: {gist(error)}",
+            where=str(path),
+            remedy="If onnxruntime can run the file, please report this",
+        ) from error
+
+
+def _load(path: Path, *, fold_batch_norm: bool) -> Model:
     where = str(path)
+    file = read(path)
     stored = lift(file.proto, file.folder)
     if not stored.skeleton.graph.input:
         raise ModelError("the model takes no inputs", where=where, remedy="Give a network with inputs")
     original = Session(file.source, where)
-    feeds = _trial_inputs(original, stored)
+    found_inputs = trial(original, _ports(stored), batch=1)
     imported = _import(stored, convert=True, fold_batch_norm=fold_batch_norm)
-    checked = _check(imported, original, feeds, where)
+    checked = _check(imported, original, found_inputs)
     if checked is None:
         imported = _import(stored, convert=False, fold_batch_norm=fold_batch_norm)
-        checked = _check(imported, original, feeds, where)
+        checked = _check(imported, original, found_inputs)
     if checked is None:
         raise ModelError(
             "the imported model gives other outputs than the file",
             where=where,
             remedy="This is a fault of kppstat: please report it with the model",
         )
-    lifted, batch, notes = _free_batch(imported.lifted, original, feeds)
+    lifted, batch, notes = _free_batch(imported.lifted, original, found_inputs)
     graph = graph_of(lifted.skeleton.graph, lifted.constants)
     found = find(graph)
     if not found.weights:
@@ -131,39 +143,33 @@ def _session(lifted: Lifted) -> Session:
     return Session(image_of(lifted.skeleton, lifted.constants, ()).patched({}), "the imported model")
 
 
-def _trial_inputs(original: Session, stored: Lifted) -> Feeds | None:
-    """Return random inputs for one group, or None if none are accepted."""
-    return accepted(original, _ports(stored), batch=1)
-
-
-def _check(imported: _Imported, original: Session, feeds: Feeds | None, where: str) -> list[str] | None:
+def _check(imported: _Imported, original: Session, found: Trial | None) -> list[str] | None:
     """Compare the imported model with the file on random inputs: return notes, or None if they differ."""
-    if feeds is None:
+    if found is None:
         return ["The import was not compared with the file: no input sizes were found that onnxruntime accepts."]
-    theirs = original.run(feeds)
-    if not same(original.run(feeds), theirs):
+    if not same(original.run(found.feeds), found.outputs):
         return ["The import was not compared with the file: the model draws random numbers of its own."]
     try:
-        ours = _session(imported.lifted).run(feeds)
+        ours = _session(imported.lifted).run(found.feeds)
     except ModelError:
         return None
-    return [] if same(ours, theirs) else None
+    return [] if same(ours, found.outputs) else None
 
 
-def _free_batch(lifted: Lifted, original: Session, feeds: Feeds | None) -> tuple[Lifted, int | None, list[str]]:
+def _free_batch(lifted: Lifted, original: Session, found: Trial | None) -> tuple[Lifted, int | None, list[str]]:
     """Return the model with a free batch if that can be had and proved, the batch to feed, and notes."""
     ports = _ports(lifted)
     names, size = batch_inputs(ports)
-    if not names or feeds is None:
+    if not names or found is None:
         return lifted, size, []
-    groups = [feeds, *(again(feeds, names, seed) for seed in (1, 2))]
-    wanted = together([original.run(g) for g in groups])
+    others = [again(found.feeds, names, seed) for seed in (1, 2)]
+    wanted = together([found.outputs, *map(original.run, others)])
     if wanted is not None:
-        trial = lifted if size is None else freed(lifted, names, size)
+        free = lifted if size is None else freed(lifted, names, size)
         try:
-            if same(_session(trial).run(joined(groups, names)), wanted):
+            if same(_session(free).run(joined([found.feeds, *others], names)), wanted):
                 note = f"The batch was fixed at {size}; it is free now, with the same outputs."
-                return trial, None, [] if size is None else [note]
+                return free, None, [] if size is None else [note]
         except ModelError:
             pass  # the guess did not make a valid model
     why = "several at once give other outputs" if wanted is not None else "its outputs have no axis for them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,6 @@ def gist(error: BaseException) -> str:
     """Return the first telling line of an error of onnx or onnxruntime, cut to a readable length."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    for prefix in ("[ONNXRuntimeError] :", "[ShapeInferenceError]", "[TypeInferenceError]"):
-        text = text.removeprefix(prefix).strip()
-    text = text.rstrip(". ")
+    text = re.sub(r"^(\[\w+\])?( : \d+ : \w+ :)? *", "", text)  # such as "[ONNXRuntimeError] : 1 : FAIL : "
+    text = re.sub(r"^/\S+?:\d+ .*?\) ", "", text).rstrip(". ")  # onnxruntime's own source line and function
     return text if len(text) <= 200 else text[:197] + "..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import onnxruntime as ort
 from kppstat.errors import ModelError
 from kppstat.onnx_io.read import gist
 
-SECONDS = 60.0  # a check that takes longer is given up
+SECONDS = 60.0  # for all runs of a session together; what is not done by then is given up
 
 
 class Session:
     """An onnxruntime session for a few runs."""
 
     def __init__(self, model: bytes | Path, where: str) -> None:
+        self._left = SECONDS
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -33,10 +35,11 @@ class Session:
             ) from error
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray] | None:
-        """Return the outputs, or None if onnxruntime refuses these inputs."""
+        """Return the outputs, or None if onnxruntime refuses these inputs or the time is up."""
         options = ort.RunOptions()
         options.log_severity_level = 4
-        clock = threading.Timer(SECONDS, lambda: setattr(options, "terminate", True))
+        start = time.monotonic()
+        clock = threading.Timer(self._left, lambda: setattr(options, "terminate", True))
         clock.daemon = True
         clock.start()
         try:
@@ -46,3 +49,4 @@ class Session:
             return None
         finally:
             clock.cancel()
+            self._left -= min(time.monotonic() - start, self._left)

@@ -51,5 +51,6 @@ def _value(attribute: AttributeProto) -> Any:
 
 def _port(value: ValueInfoProto) -> Port:
     kind = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
-    dtype = helper.tensor_dtype_to_np_dtype(kind).name if kind else value.type.WhichOneof("value") or "unknown"
+    known = helper.get_all_tensor_dtypes()
+    dtype = helper.tensor_dtype_to_np_dtype(kind).name if kind in known else value.type.WhichOneof("value") or "unknown"
     return Port(value.name, dtype, shape_of(value))

@@ -58,6 +58,7 @@ def find(graph: Graph) -> Found:
                 previous = readers.get(root)
                 if previous is None or index in packed_inputs(node.op, node.domain):
                     readers[root] = (node, index)
+    found.notes.extend(_unfolded(graph, producers))
     weights: list[Weight] = []
     for root, labels in consumers.items():
         values = constants[root]
@@ -72,6 +73,24 @@ def find(graph: Graph) -> Found:
     found.weights = tuple(weights)
     found.exact = tuple(_exact(graph, {w.name for w in weights}, readers))
     return found
+
+
+def _unfolded(graph: Graph, producers: Mapping[str, Node]) -> Iterator[str]:
+    """Name the weights that the graph computes from constants in a way that folding does not know."""
+    live = {p.name for p in graph.inputs}
+    for node in all_nodes(graph):
+        bodies = [value for value in node.attributes.values() if isinstance(value, Graph)]
+        live.update(port.name for body in bodies for port in body.inputs)
+        if bodies or not node.inputs or not live.isdisjoint(node.inputs):
+            live.update(node.outputs)
+    for node in all_nodes(graph):
+        for index in weight_inputs(node.op, node.domain):
+            name = node.inputs[index] if index < len(node.inputs) else ""
+            if name and name not in live and stored_root(name, producers, graph.constants) is None:
+                yield (
+                    f"The weight '{name}' of {label(node)} carries no device variation: {label(producers[name])} computes "
+                    "it from constants at run time; export the model with constant folding."
+                )
 
 
 def stored_root(name: str, producers: Mapping[str, Node], constants: Mapping[str, np.ndarray]) -> str | None:
