@@ -1,0 +1,5 @@
+"""``python -m kppstat``."""
+
+from kppstat.cli import main
+
+main()
