@@ -71,7 +71,7 @@ class WriteVerify(Law):
         if tail > 0:
             outside = -_normal_quantile(xp.clip(rank / before, 0.0, miss / 2)) if before > 0 else deviation
             deviation = xp.where(rank < tail, outside, deviation)
-        return y + self.sigma * xp.sign(z[0]) * deviation
+        return y + self.sigma * xp.where(z[0] < 0, -deviation, deviation)
 
     def response(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `y` and the variance of the mixture of the two parts of the normal law."""
