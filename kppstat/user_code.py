@@ -66,7 +66,7 @@ def function_named(text: str, where: str) -> Callable[..., Any]:
         ) from None
     if not callable(found):
         raise SettingError(f"'{text}' is a {type(found).__name__}", where=where, remedy="Name a function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def in_short(problem: BaseException) -> str:

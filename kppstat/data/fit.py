@@ -59,9 +59,9 @@ def from_arrays(
     digest = content_hash(inputs, targets)
     for name, array in inputs.items():
         inputs[name] = _cast(array, dtypes[name], name, source, remarks)
-    for name, array in [*inputs.items(), ("targets", targets)]:
-        if array is not None:
-            _all_finite(array, name, source)
+        _all_finite(inputs[name], name, source)
+    if targets is not None:
+        _all_finite(targets, "targets", source)
     return Dataset(inputs, dtypes, targets, source, digest, tuple(remarks))
 
 

@@ -75,7 +75,7 @@ class Parcel:
         for length in self.lengths:
             buffers.append(arrays[start : start + length])
             start += length + -length % _ALIGNMENT
-        return pickle.loads(head, buffers=buffers)  # type: ignore[no-any-return]
+        return pickle.loads(head, buffers=buffers)
 
     def discard(self) -> None:
         """Remove the folder."""

@@ -3,20 +3,20 @@
 Most of the time that a session takes to build goes into optimising the graph anew, although only weights have changed.
 So the graph is optimised once, and the programmed weights are written straight into the result. Where onnxruntime puts
 each element, and what it multiplies it with (batch normalisation folded into a convolution), is found by optimising
-models with known weights. The map is used only if, for random weights, it gives the optimised model byte for byte and
-the sessions agree bit for bit; or else sessions are built from the model as it is.
+models with known weights. The map is used only if, for random weights, it gives all nodes and constants of the
+optimised model byte for byte, and the sessions agree bit for bit; or else sessions are built from the model as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from kppstat.engine.session import build, optimise
-from kppstat.engine.wire import initializers
+from kppstat.engine.wire import computation, initializers
 from kppstat.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 #: ONNX data types of weights that can be mapped.
-_DTYPES = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}
+_DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}
 #: Above this many bytes, finding the map costs more memory and time than it saves.
 _LARGEST = 1 << 28
 #: float32 counts exactly up to here, so longer tensors are numbered in two digits.
@@ -107,9 +107,11 @@ class Template:
             for _ in range(2):
                 random = {name: _like(w, rng.standard_normal(w.shape)) for name, w in intended.items()}
                 direct = image.patched(random)
-                assert isinstance(direct, bytes)
                 patched = template.patched(random)
-                if patched != optimise(direct) or not agree(build(direct), build(patched, optimised=True)):
+                assert isinstance(direct, bytes)
+                assert isinstance(patched, bytes)
+                same = computation(patched) == computation(optimise(direct))
+                if not (same and agree(build(direct), build(patched, optimised=True))):
                     return plain
         except (ModelError, ValueError, IndexError, OSError):
             # Weights that no real model has may be more than the optimiser can take.
@@ -143,18 +145,17 @@ def _mapped(image: Patchable, intended: Mapping[str, np.ndarray]) -> tuple[list[
     tensors = traced(lambda i, w: np.full(w.shape, i + 2))
     low = traced(lambda i, w: number(w) % _DIGIT + 2)
     high = traced(lambda i, w: number(w) // _DIGIT + 2)
-    if not len(ones) == len(tensors) == len(low) == len(high):
-        return None
+    others = [{e.name: t[e.start : e.stop] for e in initializers(t)} for t in (tensors, low, high)]
     names = list(intended)
     pieces, places, end = [], [], 0
     for entry in initializers(ones):
         dtype = _DTYPES.get(entry.kind)
-        if dtype is None or ones[entry.start : entry.stop] == tensors[entry.start : entry.stop]:
+        raws = [ones[entry.start : entry.stop], *(values.get(entry.name, b"") for values in others)]
+        if dtype is None or raws[0] == raws[1]:
             continue
-        traces = [np.frombuffer(t[entry.start : entry.stop], dtype) for t in (ones, tensors, low, high)]
-        if not all(np.isfinite(trace).all() for trace in traces):
+        factor, *codes = (np.frombuffer(raw, dtype).astype(np.float64) for raw in raws)
+        if any(code.size != factor.size or not np.isfinite(code).all() for code in [factor, *codes]):
             return None
-        factor, *codes = traces
         used = factor != 0
         divisor = np.where(used, factor, 1)
         which, lows, highs = (np.rint(code / divisor).astype(np.int64) - 2 for code in codes)
@@ -174,7 +175,7 @@ def _mapped(image: Patchable, intended: Mapping[str, np.ndarray]) -> tuple[list[
                 name,
                 len(pieces) - 1,
                 order=None if in_order else order,
-                factor=factor.copy() if scaled else None,
+                factor=factor.astype(dtype) if scaled else None,
                 padding=None if used.all() else np.flatnonzero(~used),
             )
         )

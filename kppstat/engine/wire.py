@@ -1,12 +1,15 @@
-"""Find the initializers in a serialised ONNX model without building it in memory."""
+"""Look into a serialised ONNX model without building it in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Field numbers of onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.data_type, name and raw_data.
-_GRAPH, _INITIALIZER, _DATA_TYPE, _NAME, _RAW_DATA = 7, 5, 2, 8, 9
+# Field numbers of onnx.proto: of ModelProto, of GraphProto, of NodeProto, and of TensorProto.
+_GRAPH = 7
+_NODE, _INITIALIZER = 1, 5
+_NODE_NAME = 3
+_DATA_TYPE, _NAME, _RAW_DATA = 2, 8, 9
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,33 @@ def initializers(model: bytes) -> list[Initializer]:
     ValueError
         If the bytes are no protobuf message.
     """
+    parts = [_initializer(model, start, stop) for number, start, stop in _graph(model) if number == _INITIALIZER]
+    return [entry for part in parts for entry in part]
+
+
+def computation(model: bytes) -> list[bytes]:
+    """Return the nodes and initializers of the main graph as bytes, without the names of nodes, which mean nothing.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no protobuf message.
+    """
     found = []
+    for number, start, stop in _graph(model):
+        if number == _INITIALIZER:
+            found.append(model[start:stop])
+        elif number == _NODE:
+            fields = _fields(model, start, stop)
+            found.append(b"".join(bytes([inner]) + model[a:b] for inner, a, b in fields if inner != _NODE_NAME))
+    return found
+
+
+def _graph(model: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the fields of the main graph, which may be written in several parts."""
     for number, start, stop in _fields(model, 0, len(model)):
         if number == _GRAPH:
-            for inner, first, last in _fields(model, start, stop):
-                if inner == _INITIALIZER:
-                    found += _initializer(model, first, last)
-    return found
+            yield from _fields(model, start, stop)
 
 
 def _initializer(model: bytes, start: int, stop: int) -> list[Initializer]:
