@@ -15,6 +15,8 @@ from kppstat.noise.law import Law
 _LEGENDRE = 32
 #: Standard deviations beyond which the quadrature and the closed form see nothing.
 _FAR, _NEVER = 8.5, 30.0
+#: Standard deviations of no consequence, which would overflow a division.
+_TINY = 1e-30
 
 
 class NormalLaw(Law):
@@ -53,7 +55,7 @@ class NormalLaw(Law):
         low, high = self.limits
         if low == -math.inf and high == math.inf:
             return mean, sd**2
-        safe = xp.where(sd > 0, sd, xp.ones_like(sd))
+        safe = xp.clip(sd, _TINY, None)
         first, second, inside = xp.zeros_like(mean), xp.zeros_like(mean), xp.ones_like(mean)
         lost = xp.zeros_like(mean) > 1
         for limit, sign in ((low, -1.0), (high, 1.0)):
@@ -66,7 +68,7 @@ class NormalLaw(Law):
                 inside = inside - beyond
                 lost = lost | (t <= -_NEVER)
         spread = xp.clip(second + inside - first**2, 0, None)
-        sure = lost | (sd <= 0)
+        sure = lost | (sd <= _TINY)
         return xp.where(sure, self._cut(mean), mean + sd * first), xp.where(sure, xp.zeros_like(sd), sd**2 * spread)
 
     def nodes(self, x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
@@ -74,7 +76,7 @@ class NormalLaw(Law):
         mean, sd = self.level(x, y)
         xp = namespace(y)
         mean, sd = mean + 0 * y, sd + 0 * y
-        safe = xp.where(sd > 0, sd, xp.ones_like(sd) * 1e-30)
+        safe = xp.clip(sd, _TINY, None)
         ends = []
         for limit, sign in zip(self.limits, (-1.0, 1.0), strict=True):
             end = xp.ones_like(mean) * (sign * _FAR)

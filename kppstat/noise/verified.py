@@ -15,6 +15,9 @@ from kppstat.noise.law import Law
 from kppstat.noise.parameters import count, real
 from kppstat.noise.registry import noise_model
 
+#: A probability that no draw reaches, and the least that float32 can divide by.
+_NEVER = 1e-35
+
 
 def _normal_quantile(p: Any) -> Any:
     """Inverse of the distribution function of the standard normal."""
@@ -68,8 +71,8 @@ class WriteVerify(Law):
         tail = miss * before / 2
         inside = miss / 2 + (rank - tail) * ((1 - miss) / (1 - 2 * tail))
         deviation = -_normal_quantile(xp.clip(inside, miss / 2, 0.5))
-        if tail > 0:
-            outside = -_normal_quantile(xp.clip(rank / before, 0.0, miss / 2)) if before > 0 else deviation
+        if tail > _NEVER:
+            outside = -_normal_quantile(xp.clip(rank, _NEVER, tail) / before)
             deviation = xp.where(rank < tail, outside, deviation)
         return y + self.sigma * xp.where(z[0] < 0, -deviation, deviation)
 
