@@ -6,6 +6,7 @@ Exit codes: 0 the wanted half-width is reached (or the command did its work), 3 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ app.command("kppstat.cli.doctor:doctor", name="doctor")
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; an error the user can put right is one line on stderr."""
+    # A scheduler that ends the job gets the interval valid so far, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if tokens is None else tokens))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from kppstat.errors import SettingError
 from kppstat.graph import ExactTensor
 
 err = Console(stderr=True, highlight=False)
-SHOWN = 12  # rows of a long list
+SHOWN = 12  # names of a long list
+LOG_EVERY = 20  # seconds between lines of progress where stderr is no terminal
 
 
 def duration(seconds: float) -> str:
@@ -60,13 +63,23 @@ def exact_lines(exact: tuple[ExactTensor, ...]) -> list[str]:
 
 
 @contextmanager
-def live(*, quiet: bool) -> Iterator[Any]:
-    """Yield a function that shows one line of progress in place; where stderr is no terminal it says little."""
-    if quiet or not err.is_terminal:
+def live(*, quiet: bool) -> Iterator[Callable[[Text], None]]:
+    """Yield a function that shows one line of progress: in place on a terminal, now and then in a log file."""
+    if quiet:
         yield lambda _: None
-        return
-    with Live(console=err, refresh_per_second=8, transient=True) as display:
-        yield display.update
+    elif err.is_terminal:
+        with Live(console=err, refresh_per_second=8, transient=True) as display:
+            yield display.update
+    else:
+        shown = time.monotonic()
+
+        def now_and_then(line: Text) -> None:
+            nonlocal shown
+            if time.monotonic() - shown >= LOG_EVERY:
+                shown = time.monotonic()
+                err.print(line, soft_wrap=True)
+
+        yield now_and_then
 
 
 def write_json(result: dict[str, Any], target: str) -> None:
