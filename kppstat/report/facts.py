@@ -62,8 +62,9 @@ def promise(estimate: Estimate) -> list[str]:
     """Return in plain words what the interval promises and what it does not, one paragraph each."""
     paragraphs = []
     if estimate.guarantee != "none":
+        how_many = "about" if estimate.guarantee == "asymptotic" else "at least"
         paragraphs.append(
-            f"If this run were repeated many times with other seeds, at least {100 * estimate.confidence:g} of 100 "
+            f"If this run were repeated many times with other seeds, {how_many} {100 * estimate.confidence:g} of 100 "
             "intervals would hold the true KPP. " + _PROMISES[estimate.guarantee]
         )
     else:

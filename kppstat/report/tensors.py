@@ -32,7 +32,9 @@ class NoisyTensor:
     sd : float
         Absolute standard deviation of a weight, in the unit of the weights: root mean square over the tensor.
     law : str
-        The noise model in words.
+        The noise model and its parameters in words.
+    formula : str
+        The map from standard normals to weights in one line; empty where it has none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class NoisyTensor:
     max_abs: float
     sd: float
     law: str
+    formula: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,8 @@ class Tensors:
             noise = variation.of(weight.name)
             _, variance = noise.moments(np.asarray(values[weight.name], dtype=np.float64))
             sd = float(np.sqrt(np.mean(variance))) if weight.size else 0.0
-            noisy.append(
-                NoisyTensor(weight.name, weight.consumers, weight.shape, weight.size, weight.max_abs, sd, law(noise))
-            )
+            of_weight = (weight.name, weight.consumers, weight.shape, weight.size, weight.max_abs)
+            noisy.append(NoisyTensor(*of_weight, sd, law(noise), noise.formula))
         return cls(tuple(noisy), model.exact)
 
     @property

@@ -79,13 +79,15 @@ def check(path: str | Path) -> Path:
     need("matplotlib")
     need("jinja2")
     if page.suffix.lower() not in (".html", ".htm"):
-        remedy = f"Name it {page.name or 'report'}.html" if not page.is_dir() else f"Name it {page / 'report.html'}"
+        remedy = (
+            f"Name it {page.name or 'report'}.html" if not os.path.isdir(page) else f"Name it {page / 'report.html'}"
+        )
         raise SettingError("a report is an HTML page", where=str(path), remedy=remedy)
-    if page.is_dir():
+    if os.path.isdir(page):
         raise SettingError("this is a folder", where=str(path), remedy="Name a file that ends in .html")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        probe = _unfinished(page)
+        probe = _unfinished(page.with_name(f"{page.stem}-distribution.svg"))  # the longest name of all
         probe.touch()
         probe.unlink()
     except (OSError, ValueError) as e:

@@ -265,9 +265,11 @@ def _read_off(axes: Axes, estimate: Estimate, scale: Scale) -> None:
     better = better if scale.loss else 1 - better
     under = better >= 0.45
     to_right = under != scale.loss
+    end = max(ends) if to_right else min(ends)
+    room = (right - end if to_right else end - left) / (right - left)
     axes.annotate(
         f"k = {estimate.k:g} %\n{100 * estimate.confidence:g} % interval\n{interval(estimate)}",
-        (max(ends) if to_right else min(ends), estimate.k),
+        (end if room >= 0.45 else x, estimate.k),
         xytext=(4 if to_right else -4, -3 if under else 3),
         textcoords="offset points",
         ha="left" if to_right else "right",

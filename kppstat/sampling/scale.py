@@ -33,7 +33,9 @@ class Scale:
     def of(cls, estimate: Estimate) -> Scale:
         """Return the scale of an estimate's performance measure."""
         percent = estimate.show(1.0).endswith("%")
-        name = f"{estimate.performance}{' (%)' if percent else ' (loss)' if estimate.loss else ''}"
+        # A font draws neither control characters nor halves of surrogate pairs.
+        performance = "".join(c if c.isprintable() else "?" for c in " ".join(estimate.performance.split()))
+        name = f"{performance}{' (%)' if percent else ' (loss)' if estimate.loss else ''}"
         return cls(100.0 if percent else 1.0, name, estimate.loss)
 
     def label(self, before: str = "") -> str:
