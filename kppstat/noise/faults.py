@@ -27,6 +27,7 @@ class StuckAt(Law):
     """
 
     signed: ClassVar[bool] = False
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "0 if z < Phi^-1(off), 1 if z > -Phi^-1(on), else unchanged"
     unit: ClassVar[str] = "probabilities; 0 and 1 are the ends of the range of conductance"
     source: ClassVar[str] = "stuck-at faults as in MNSIM-2.0 and MemTorch DeviceFaults"
@@ -75,6 +76,7 @@ class Flip(Law):
     """
 
     signed: ClassVar[bool] = False
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "1 - y if z < Phi^-1(p), else y"
     unit: ClassVar[str] = "probability for each bit"
     source: ClassVar[str] = "RandBET 2006.13977; davidstutz/random-bit-error-robustness"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kppstat.array import namespace
 from kppstat.noise.law import Law, full_scale
-from kppstat.noise.normal_law import NormalLaw
+from kppstat.noise.normal_law import FAR, NormalLaw, normal_nodes
 from kppstat.noise.parameters import real
 from kppstat.noise.registry import noise_model
 
@@ -36,6 +36,7 @@ class Gaussian(NormalLaw):
     [1.2, -2.2]
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "w + sigma * max|W| * z"
     unit: ClassVar[str] = "sigma is a fraction of max|W| of the tensor"
     source: ClassVar[str] = "the common unit of the literature; aihwkit-lightning calls it AddNormal"
@@ -72,6 +73,7 @@ class RightCensored(Law):
         Largest deviation in units of sigma.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "w + sigma * max|W| * min(z, threshold)"
     unit: ClassVar[str] = "sigma is a fraction of max|W| before censoring; the threshold counts in sigma"
     source: ClassVar[str] = "TRICE, arXiv 2307.15853; its form from MariusAnje/CIM_CW, modules.set_SG"
@@ -94,6 +96,15 @@ class RightCensored(Law):
         mean = t * above - density
         variance = max(below - t * density + t * t * above - mean * mean, 0.0)
         return y + self.sigma * mean, namespace(y).ones_like(y) * (self.sigma**2 * variance)
+
+    def nodes(self, x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield the nodes of the normal law below the threshold, and the threshold."""
+        t = self.threshold
+        above = 0.5 * math.erfc(t / math.sqrt(2))
+        one = namespace(y).ones_like(y)
+        for probability, z in normal_nodes(-FAR * one, max(min(t, FAR), -FAR) * one):
+            yield probability * (1 - above), y + self.sigma * z
+        yield above, y + self.sigma * t
 
 
 @noise_model("conductance")

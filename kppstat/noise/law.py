@@ -41,10 +41,14 @@ class Law(NoiseModel):
     signed : bool
         Whether it is a law of weights, which have a sign. One of devices, which have none, is put on the two devices
         of a differential pair where no encoding is named.
+    linear : bool
+        Whether the mean of ``apply(x, y, Z)`` is linear in `y` and its variance quadratic, so that its moments follow
+        from those of `y`.
     """
 
     each: ClassVar[int] = 1
     signed: ClassVar[bool] = True
+    linear: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, x: Any, y: Any, z: Any) -> Any:

@@ -12,9 +12,8 @@ import numpy as np
 from kppstat.array import namespace, normal_cdf, normal_pdf
 from kppstat.noise.law import Law
 
-_LEGENDRE = 32
 #: Standard deviations beyond which the quadrature and the closed form see nothing.
-_FAR, _NEVER = 8.5, 30.0
+FAR, _NEVER = 8.5, 30.0
 #: Standard deviations of no consequence, which would overflow a division.
 _TINY = 1e-30
 
@@ -79,19 +78,27 @@ class NormalLaw(Law):
         safe = xp.clip(sd, _TINY, None)
         ends = []
         for limit, sign in zip(self.limits, (-1.0, 1.0), strict=True):
-            end = xp.ones_like(mean) * (sign * _FAR)
+            end = xp.ones_like(mean) * (sign * FAR)
             if math.isfinite(limit):
-                end = xp.clip((limit - mean) / safe, -_FAR, _FAR)
+                end = xp.clip((limit - mean) / safe, -FAR, FAR)
                 yield normal_cdf(sign * -end), xp.ones_like(mean) * limit
             ends.append(end)
         a, b = ends
-        points, weights = np.polynomial.legendre.leggauss(_LEGENDRE)
         inside = normal_cdf(b) - normal_cdf(a)
-        densities = [
-            normal_pdf(a + (b - a) * float((p + 1) / 2)) * float(w) for p, w in zip(points, weights, strict=True)
-        ]
-        total = sum(densities[1:], densities[0])
-        total = xp.where(total > 0, total, xp.ones_like(total))
-        for p, density in zip(points, densities, strict=True):
-            # Normalised so that the probabilities add to one exactly.
-            yield inside * density / total, self._cut(mean + sd * (a + (b - a) * float((p + 1) / 2)))
+        for probability, z in normal_nodes(a, b):
+            yield inside * probability, self._cut(mean + sd * z)
+
+
+def normal_nodes(a: Any, b: Any, count: int = 64) -> Iterator[tuple[Any, Any]]:
+    """Yield probabilities, which add to 1, and values of a standard normal given that it lies between `a` and `b`.
+
+    A Gauss-Legendre rule of `count` nodes, which has no trouble with ends of the range.
+    """
+    xp = namespace(a)
+    points, weights = np.polynomial.legendre.leggauss(count)
+    values = [a + (b - a) * float((p + 1) / 2) for p in points]
+    masses = [normal_pdf(z) * float(w) for z, w in zip(values, weights, strict=True)]
+    total = sum(masses[1:], masses[0])
+    total = xp.where(total > 0, total, xp.ones_like(total))
+    for mass, z in zip(masses, values, strict=True):
+        yield mass / total, z

@@ -25,6 +25,7 @@ class Proportional(NormalLaw):
         Standard deviation as a fraction of the value itself.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "w * (1 + sigma * z)"
     unit: ClassVar[str] = "sigma is a fraction of the value itself"
     source: ClassVar[str] = "CrossSim NormalProportional; NeuroSim V1.4 g * (1 + N(0, vari))"
@@ -52,6 +53,7 @@ class LogNormal(Law):
         Standard deviation of the logarithm, up to 5.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "w * exp(sigma * z)"
     unit: ClassVar[str] = (
         "sigma is the standard deviation of the natural logarithm; the mean factor is exp(sigma^2 / 2)"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kppstat.array import namespace, normal_cdf, normal_pdf
 from kppstat.noise.law import Law
-from kppstat.noise.normal_law import NormalLaw
+from kppstat.noise.normal_law import FAR, NormalLaw, normal_nodes
 from kppstat.noise.parameters import choice, real
 from kppstat.noise.programming import DEVICES
 from kppstat.noise.registry import noise_model
@@ -75,6 +77,21 @@ class PowerLaw(Law):
         variance = xp.clip(kept(2) - drift**2, 0, None) * second + drift**2 * xp.clip(second - first**2, 0, None)
         return y * average, y**2 * variance
 
+    def nodes(self, x: Any, y: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield nodes on both sides of exponent 0, where drift has a kink, times Gauss-Hermite nodes of reading."""
+        xp = namespace(y)
+        mean, sd = self.exponent(x)
+        mean, sd = mean + 0 * y, sd + 0 * y
+        turn = xp.clip(-mean / xp.clip(sd, 1e-6, None), -FAR, FAR)
+        far = xp.ones_like(turn) * FAR
+        roots, shares = np.polynomial.hermite_e.hermegauss(8)
+        shares = shares / shares.sum()
+        for side, a, b in ((normal_cdf(turn), -far, turn), (normal_cdf(-turn), turn, far)):
+            for probability, z in normal_nodes(a, b, 24):
+                for root, share in zip(roots, shares, strict=True):
+                    value = self.apply(x, y, xp.stack([z, xp.ones_like(z) * float(root)]))
+                    yield side * probability * float(share), value
+
 
 @noise_model("drift")
 @dataclass(frozen=True)
@@ -95,6 +112,7 @@ class Drift(PowerLaw):
         Duration of a reading in seconds.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = (
         "y * (1 + t/t0)^-|nu + nu_sd z1| * max(1 + read * sqrt(ln((t + t0 + t_read) / (2 t_read))) z2, 0)"
     )
@@ -214,6 +232,7 @@ class CmoRelaxation(NormalLaw):
     """
 
     signed: ClassVar[bool] = False
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "g - 0.0890 ln t + (0.0420 ln t + 0.4118) z in uS, range 9 to 88.2 uS"
     unit: ClassVar[str] = "time in seconds"
     source: ClassVar[str] = "Falcone et al., CMO/HfOx ReRAM, fit of IBM/aihwkit reram.py ReRamCMO"

@@ -38,6 +38,7 @@ class FourLevel(NormalLaw):
         A name of `RATIOS`.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = (
         "w + sigma / sqrt(0.4 f^2 + 0.6) * max|W| * z * (f if 0.25 < |w| / max|W| < 0.75 else 1), f = 1, 2, 3, 4, 6"
     )

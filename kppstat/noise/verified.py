@@ -44,6 +44,7 @@ class WriteVerify(Law):
     q^n in place of q, and scale up what lies within. The map from z keeps the order of values.
     """
 
+    linear: ClassVar[bool] = True
     formula: ClassVar[str] = "w + sigma * max|W| * v(z), v normal given |v| <= tolerance / sigma, but for misses q^n"
     unit: ClassVar[str] = "sigma and tolerance are fractions of max|W|, or of the range of a device"
     source: ClassVar[str] = (

@@ -210,3 +210,16 @@ def test_correlation_leaves_the_law_of_each_weight(data):
     assert (np.abs(drawn.mean(axis=0) - mean) <= 5.5 * np.sqrt(spread / n) + 2e-3 * np.sqrt(variance) + 1e-9).all()
     error = 5.5 * np.sqrt(np.maximum(fourth - spread**2, 0) / n) + 4e-3 * variance + 1e-12
     assert (np.abs(spread - variance) <= error).all()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if getattr(models()[n], "linear", False) is True])
+@settings(deadline=None)
+@given(data=st.data())
+def test_linear_laws_are_linear(name, data):
+    law = model_from_dict({"model": name, **data.draw(PARAMETERS[name])})
+    x = np.full(5, 0.4)
+    y = np.linspace(-2, 2, 5)
+    mean, variance = (np.broadcast_to(m, y.shape) for m in law.response(x, y))
+    scale = np.abs(mean).max() + variance.max() + 1
+    np.testing.assert_allclose(np.diff(mean, 2), 0, atol=1e-9 * scale)
+    np.testing.assert_allclose(np.diff(variance, 3), 0, atol=1e-9 * scale)
