@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,15 +14,16 @@ from kppstat.engine.plan import Plan
 from kppstat.engine.resources import cores, free_memory, peak_memory
 
 #: Batch sizes tried. Small ones keep activations in the cache: measured up to 1.6 times faster than 512 at a time.
-_BATCHES = (4, 8, 16, 32, 64, 128, 256)
-#: Seconds for one trial, about.
-_TRIAL = 0.06
-#: Most inputs of a trial: two of the largest batches and an odd rest.
-_MOST = 515
+_BATCHES = (4, 16, 64, 256)
+#: Always the same, whatever the timing, so that every probe holds the other ways of feeding against the same bits.
+_REFERENCE = Feeding(8, padded=True)
+#: Seconds for one trial, about, and how many inputs it has: two of the largest batches and an odd rest at most.
+_TRIAL = 0.05
+_FEWEST, _MOST = 9, 515
 #: Largest share of the free memory that the workers may take.
 _SHARE = 0.5
-#: Something else must be faster by this factor to be preferred.
-_GAIN = 1.05
+#: A larger batch must be faster by this factor, and fewer workers by that one, because other processes disturb it.
+_GAIN, _FEWER = 1.03, 1.25
 
 
 def probe(evaluator: Evaluator, workers: int | None = None, *, local: bool = True) -> Plan:
@@ -44,56 +46,59 @@ class _Probe:
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self.notes: list[str] = []
+        self.sizes = [b for b in _BATCHES if b < len(evaluator.dataset)] or [1]
         evaluator.outputs(0, np.arange(1))  # what the first call loads and compiles would spoil the timing
+        self.setup = min(_seconds(lambda: evaluator.session(0)) for _ in range(3))
         self.session = evaluator.session(0)
         few = np.arange(min(4, len(evaluator.dataset)))
         each = _seconds(lambda: evaluator.run(self.session, few)) / len(few)
-        count = int(np.clip(_TRIAL / each, 4, _MOST))
+        count = int(np.clip(_TRIAL / each, _FEWEST, _MOST))
         self.rows = np.arange(min(count, len(evaluator.dataset)))
 
     def plan(self, workers: int | None, local: bool) -> Plan:
         ev = self.evaluator
-        if ev.batch_of_model is None:
-            ev.feeding = self._feeding_that_keeps_bits()
+        choices = self._choices() if ev.batch_of_model is None else [ev.feeding]
         most = (workers or cores()) if local else 1
         with ThreadPoolExecutor(most) as pool:
-            if ev.batch_of_model is None and ev.feeding.batch > 1 and not ev.feeding.padded:
-                ev.feeding = self._fastest_batch(pool, most)
-            busy = most
-            if workers is None and local:
-                busy = self._workers(pool, most)
+            ev.feeding = self._fastest(choices, pool, most)
+            busy = self._workers(pool, most) if workers is None and local else most
             each = self._seconds_each(ev.feeding, pool, busy) * busy
-        first = self.rows[: ev.feeding.batch]
-        setup = min(_seconds(lambda: ev.outputs(0, first)) for _ in range(3)) - each * len(first)
-        setup = max(setup, 1e-5)
-        count = busy if local else (workers or cores())
         return Plan(
-            count, ev.feeding.threads, ev.feeding.batch, len(ev.dataset), float(setup), float(each), tuple(self.notes)
+            workers=busy if local else (workers or cores()),
+            threads=ev.feeding.threads,
+            batch=ev.feeding.batch,
+            inputs=len(ev.dataset),
+            setup=self.setup,
+            each=each,
+            notes=tuple(self.notes),
         )
 
-    def _feeding_that_keeps_bits(self) -> Feeding:
-        """Find out whether the outputs of an input depend on what is fed with it."""
-        run, rows, session = self.evaluator.run, self.rows, self.session
-        whole = run(session, rows, Feeding(len(rows)))
-        sizes = {1, 3, 7, *(b for b in _BATCHES if b < len(rows))}
-        if all(_same(run(session, rows[: 4 * b + 1], Feeding(b)), whole[: 4 * b + 1]) for b in sizes):
-            return Feeding(self.evaluator.feeding.batch)
-        size = min(32, max(1, len(rows) // 2))
-        full = run(session, rows, Feeding(size, padded=True))
-        turned = run(session, rows[::-1], Feeding(size, padded=True))[::-1]
-        if size > 1 and _same(full, turned):
-            self.notes.append(f"Outputs depend on how many inputs are fed together, so it is always {size}.")
-            return Feeding(size, padded=True)
-        self.notes.append("Outputs depend on the other inputs of a batch, so inputs are fed one at a time.")
-        return Feeding(1)
+    def _choices(self) -> list[Feeding]:
+        """Return the ways of feeding that give the same bits, because outputs may depend on what is fed together."""
+        rows = self.rows
+        reference = self._outputs(_REFERENCE)
+        turned = self.evaluator.run(self.session, rows[::-1], _REFERENCE)[::-1]
+        if not _same(reference, turned):
+            self.notes.append("Outputs depend on the other inputs of a batch, so inputs are fed one at a time.")
+            return [Feeding(1)]
+        # A batch of its own for the last input is the smallest rest that can be left over.
+        sizes = [b for b in self.sizes if b < len(rows)] or [1]
+        rests = [_same(self._outputs(Feeding(b), 2 * b + 1), reference[: 2 * b + 1]) for b in (1, 2, *sizes)]
+        if all(rests):
+            return [Feeding(b) for b in sizes]
+        choices = [Feeding(b, padded=True) for b in sizes]
+        self.notes.append("Outputs depend on how many inputs are fed together, so that every batch is filled up.")
+        return [c for c in choices if _same(self._outputs(c), reference)] or [_REFERENCE]
 
-    def _fastest_batch(self, pool: Executor, workers: int) -> Feeding:
-        """Try batch sizes with all workers busy; stop where they take too much memory."""
-        best, fastest = self.evaluator.feeding, np.inf
-        for batch in [b for b in _BATCHES if b < len(self.rows)] or [len(self.rows)]:
+    def _outputs(self, feeding: Feeding, count: int | None = None) -> np.ndarray:
+        return self.evaluator.run(self.session, self.rows[:count], feeding)
+
+    def _fastest(self, choices: list[Feeding], pool: Executor, workers: int) -> Feeding:
+        """Try ways of feeding with all workers busy; stop where they take too much memory."""
+        best, fastest = choices[0], np.inf
+        for feeding in choices if len(choices) > 1 else []:
             before, free = peak_memory(), free_memory()
-            feeding = replace(best, batch=batch)
-            seconds = min(self._seconds_each(feeding, pool, workers) for _ in range(2))
+            seconds = self._seconds_each(feeding, pool, workers)
             if seconds * _GAIN < fastest:
                 best, fastest = feeding, seconds
             if peak_memory() - before > _SHARE * free:
@@ -110,15 +115,20 @@ class _Probe:
         need = 5 * held + max(peak_memory() - before, 0.0)
         allowed = max(1, min(most, int(_SHARE * free_memory() / max(need, 1.0))))
         if allowed < most:
-            threads = most // allowed
-            many = ev.session(0, threads)
-            if threads > 1 and _same(ev.run(many, self.rows), ev.run(self.session, self.rows)):
-                ev.feeding, self.session = replace(ev.feeding, threads=threads), many
             self.notes.append(f"Memory allows {allowed} of {most} workers.")
+            self._take_threads(most // allowed)
         half = allowed // 2
-        if half and self._seconds_each(ev.feeding, pool, half) * _GAIN < self._seconds_each(ev.feeding, pool, allowed):
+        if half and self._seconds_each(ev.feeding, pool, half) * _FEWER < self._seconds_each(ev.feeding, pool, allowed):
+            self.notes.append(f"{half} workers are faster than {allowed}.")
             return half
         return allowed
+
+    def _take_threads(self, threads: int) -> None:
+        """Use more threads an instance where that does not change the results."""
+        ev = self.evaluator
+        many = ev.session(0, threads)
+        if threads > 1 and _same(ev.run(many, self.rows), self._outputs(ev.feeding)):
+            ev.feeding, self.session = replace(ev.feeding, threads=threads), many
 
     def _seconds_each(self, feeding: Feeding, pool: Executor, workers: int) -> float:
         """Return the time of an input when so many workers run at once, all together."""
@@ -128,12 +138,15 @@ class _Probe:
             for trial in trials:
                 trial.result()
 
-        return _seconds(all_run) / (workers * len(self.rows))
+        seconds = [_seconds(all_run)]
+        if seconds[0] < 5 * _TRIAL:  # short trials are easily disturbed, and cheap to repeat
+            seconds += [_seconds(all_run), _seconds(all_run)]
+        return min(seconds) / (workers * len(self.rows))
 
 
-def _seconds(action: object) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     begun = time.perf_counter()
-    action()  # type: ignore[operator]
+    action()
     return max(time.perf_counter() - begun, 1e-9)
 
 

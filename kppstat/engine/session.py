@@ -12,7 +12,8 @@ from kppstat.user_code import in_short
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_ERRORS_ONLY = 3
+# Errors come back as exceptions; what onnxruntime prints besides would say them twice.
+_FATAL_ONLY = 4
 
 
 def build(model: bytes | Path, *, threads: int = 1, optimised: bool = False) -> InferenceSession:
@@ -51,7 +52,7 @@ def _options(threads: int, optimised: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_DISABLE_ALL if optimised else level.ORT_ENABLE_ALL
     # A session lives for one instance. The allocator of the system hands the same pages to the next one, while an
