@@ -177,6 +177,17 @@ def test_instances_can_be_batched_with_vmap(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_tensors_stay_on_their_device(name):
+    # The meta device holds no numbers and, like a GPU, does not mix with the CPU.
+    torch = pytest.importorskip("torch")
+    model = example(name)
+    w = torch.empty((4, 3), device="meta")
+    for out in (model.weights(w, torch.empty(model.draws((4, 3)), device="meta")), *model.moments(w)):
+        assert out.device.type == "meta"
+        assert out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_model_has_a_page(name):
     shown = page(name, levels=5, draws=200)
     assert shown.name == name
