@@ -68,16 +68,21 @@ class FileImage:
         slots = {name: slot_of(self._slots, name) for name in weights}
         stored = {name: slot.stored(weights[name]) for name, slot in slots.items()}
         copy = self._copy()
+        if stored or copy.changed:
+            self._write(copy, stored)
+        copy.changed = set(slots)
+        return copy.folder / MODEL
+
+    def _write(self, copy: _Copy, stored: Mapping[str, np.ndarray]) -> None:
+        """Put these weights, and the intended ones where others were before, into the files of this thread."""
         original = np.memmap(self._intended / DATA, np.uint8, "r")
         data = np.memmap(copy.folder / DATA, np.uint8, "r+")
-        for name in copy.changed - slots.keys():
+        for name in copy.changed - stored.keys():
             part = self._slots[name].part()
             data[part] = original[part]
         for name, values in stored.items():
-            data[slots[name].part()] = values
+            data[self._slots[name].part()] = values
         data.flush()
-        copy.changed = set(slots)
-        return copy.folder / MODEL
 
     def _copy(self) -> _Copy:
         """Return the files of this thread, made at the first call."""

@@ -120,7 +120,8 @@ def _replace(graph: GraphProto, node: NodeProto, name: str, values: np.ndarray) 
         node.CopyFrom(constant)
         return
     position = list(graph.node).index(node)
-    node.output[list(node.output).index(name)] = ""  # an output that is left out
+    # Left empty, the output would say that it is not wanted, but onnxruntime 1.31 crashes on a Split like that.
+    node.output[list(node.output).index(name)] = f"{name}/replaced"
     constant.name = f"{node.name}/{name}"
     graph.node.insert(position, constant)
 

@@ -19,13 +19,14 @@ SECONDS = 60.0  # for all runs of a session together; what is not done by then i
 class Session:
     """An onnxruntime session for a few runs."""
 
-    def __init__(self, model: bytes | Path, where: str) -> None:
+    def __init__(self, model: bytes | Path, where: str, *, thorough: bool = False) -> None:
         self._left = SECONDS
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # Light optimisation only: it is quick, and rounding stays close to that of the plain graph.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        levels = ort.GraphOptimizationLevel
+        # Light optimisation is quick, and its rounding stays close to that of the plain graph.
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if thorough else levels.ORT_ENABLE_BASIC
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

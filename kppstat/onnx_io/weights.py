@@ -28,9 +28,13 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
     """Yield the nodes of a graph in running order, those of a body after the node that holds it."""
     for node in graph.nodes:
         yield node
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                yield from all_nodes(value)
+        for body in bodies_of(node):
+            yield from all_nodes(body)
+
+
+def bodies_of(node: Node) -> list[Graph]:
+    """Return the bodies of If, Loop and Scan."""
+    return [value for value in node.attributes.values() if isinstance(value, Graph)]
 
 
 def label(node: Node) -> str:
@@ -58,6 +62,11 @@ def find(graph: Graph) -> Found:
                 previous = readers.get(root)
                 if previous is None or index in packed_inputs(node.op, node.domain):
                     readers[root] = (node, index)
+        for body in bodies_of(node):
+            for port in body.outputs:  # a constant that a body returns
+                root = stored_root(port.name, producers, constants)
+                if root is not None:
+                    readers.setdefault(root, (node, -1))
     found.notes.extend(_unfolded(graph, producers))
     weights: list[Weight] = []
     for root, labels in consumers.items():
@@ -79,7 +88,7 @@ def _unfolded(graph: Graph, producers: Mapping[str, Node]) -> Iterator[str]:
     """Name the weights that the graph computes from constants in a way that folding does not know."""
     live = {p.name for p in graph.inputs}
     for node in all_nodes(graph):
-        bodies = [value for value in node.attributes.values() if isinstance(value, Graph)]
+        bodies = bodies_of(node)
         live.update(port.name for body in bodies for port in body.inputs)
         if bodies or not node.inputs or not live.isdisjoint(node.inputs):
             live.update(node.outputs)
@@ -88,8 +97,8 @@ def _unfolded(graph: Graph, producers: Mapping[str, Node]) -> Iterator[str]:
             name = node.inputs[index] if index < len(node.inputs) else ""
             if name and name not in live and stored_root(name, producers, graph.constants) is None:
                 yield (
-                    f"The weight '{name}' of {label(node)} carries no device variation: {label(producers[name])} computes "
-                    "it from constants at run time; export the model with constant folding."
+                    f"The weight '{name}' of {label(node)} carries no device variation: {label(producers[name])} "
+                    "computes it from constants at run time; export the model with constant folding."
                 )
 
 
