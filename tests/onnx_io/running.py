@@ -25,4 +25,6 @@ def equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 def close(a: list[np.ndarray], b: list[np.ndarray], tolerance: float = 1e-4) -> bool:
-    return len(a) == len(b) and all(np.allclose(x, y, tolerance, tolerance) for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        np.allclose(x, y, tolerance, tolerance, equal_nan=True) for x, y in zip(a, b, strict=True)
+    )

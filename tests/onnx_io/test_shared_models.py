@@ -41,15 +41,18 @@ pytestmark = pytest.mark.skipif(not MODELS, reason="needs the models of ../share
 def feeds(path: Path) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     made = {}
-    for value in onnx.load(path).graph.input:
+    graph = onnx.load(path).graph
+    stored_names = {t.name for t in graph.initializer}
+    for value in graph.input:
         stored = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if value.name.startswith("Parameter"):
-            continue  # an initializer listed as input
+        if value.name in stored_names:
+            continue
         shape = SHAPES.get(path.stem, {}).get(value.name, [n or 2 for n in stored])
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         draws = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 200, shape)
         made[value.name] = np.asarray(draws, dtype)
-    return made | {k: v for k, v in {"sr": np.array(16000)}.items() if k in made}
+    settings = {"sr": np.array(16000), "fmin": np.array(50, np.float32), "fmax": np.array(2000, np.float32)}
+    return made | {k: v for k, v in settings.items() if k in made}
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
@@ -87,7 +90,7 @@ def test_folding_batch_norm_keeps_the_outputs(path):
     assert close(outputs(model.image().patched({}), x), outputs(path, x), 1e-2)
 
 
-def test_batches(path=FOLDER):
+def test_batches():
     found = {p.stem: load(p).batch for p in MODELS}
     assert found["mnist_cntk_zoo"] is None
     assert {name for name, batch in found.items() if batch is not None} == {"plcmos_v2", "silero_vad", "swift_f0"}
