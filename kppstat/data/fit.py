@@ -171,7 +171,7 @@ def _cast(array: np.ndarray, dtype: np.dtype, name: str, source: str, notes: lis
             f"Input '{name}' was cast from {array.dtype} to {dtype} without scaling "
             f"(values {_range(array)}): the model must bring its own."
         )
-    elif array.dtype.kind != dtype.kind:
+    elif dtype.kind in "iu" and array.dtype.kind in "iu":
         _within(array, dtype, name, source)
     if array.size * dtype.itemsize > _CAST_AT_ONCE:
         return array
@@ -181,8 +181,6 @@ def _cast(array: np.ndarray, dtype: np.dtype, name: str, source: str, notes: lis
 
 def _within(array: np.ndarray, dtype: np.dtype, name: str, source: str) -> None:
     """Refuse integers that another integer type cannot hold."""
-    if dtype.kind == "b" or array.dtype.kind == "b":
-        return
     limits = np.iinfo(dtype)
     if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
         raise DataError(f"array '{name}' has values {_range(array)} that {dtype} cannot hold", where=source)
