@@ -10,7 +10,7 @@ from kppstat.sampling.scale import interval
 _PROMISES = {
     "exact": (
         "It assumes nothing about the network or about the shape of the distribution: it follows from counting "
-        "instances drawn at random, at a number of instances that was fixed beforehand."
+        "instances drawn at random, and the moments at which the run may stop were planned before it began."
     ),
     "anytime": (
         "It assumes nothing about the network or about the shape of the distribution, and it holds whenever and for "
@@ -81,7 +81,7 @@ def caption(estimate: Estimate, figure: str) -> str:
     if figure == "convergence":
         scale = "percentage points" if estimate.show(1.0).endswith("%") else "the unit of the performance"
         return (
-            "How the estimate (line) and its interval (band) narrowed with the cost. "
+            "How the estimate (line) and its interval (band) narrowed with the cost, and where they ended (bar). "
             f"Dashed: the width that was wanted, in {scale}. One evaluation is one instance run on all inputs."
         )
     worse = "this loss or a larger one" if estimate.loss else "this performance or a lower one"

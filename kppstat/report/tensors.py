@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from kppstat.noise.model import NoiseModel, Variation
 
 if TYPE_CHECKING:
     from kppstat.onnx_io import Model
+
+_NODE = re.compile(r" \(\w+ '.*'\)$", re.DOTALL)  # as in "a bias, added in digital form (Conv 'conv1')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,10 @@ class Tensors:
 
     @property
     def exact_by_reason(self) -> dict[str, list[ExactTensor]]:
-        """The tensors without device variation, gathered by the reason."""
+        """The tensors without device variation, gathered by the reason, whichever node it was found at."""
         groups: dict[str, list[ExactTensor]] = {}
         for tensor in self.exact:
-            groups.setdefault(tensor.reason, []).append(tensor)
+            groups.setdefault(_NODE.sub("", tensor.reason), []).append(tensor)
         return groups
 
 

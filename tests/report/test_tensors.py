@@ -55,6 +55,15 @@ def test_exact_tensors_are_gathered_by_reason():
     assert groups == {"a shape": ["b0", "b2", "b4"], "a bias": ["b1", "b3"]}
 
 
+def test_the_node_at_which_a_reason_was_found_makes_no_group_of_its_own():
+    reasons = ["a bias (Conv 'a')", "a bias (Conv 'b (Gemm '')')", "a table (embedding), kept (Gather 'x\n')", "a bias"]
+    tensors = Tensors((), tuple(ExactTensor(str(i), (1,), reason) for i, reason in enumerate(reasons)))
+    assert {reason: len(group) for reason, group in tensors.exact_by_reason.items()} == {
+        "a bias": 3,
+        "a table (embedding), kept": 1,
+    }
+
+
 def test_nested_parameters_of_a_noise_model_are_written_out():
     noise = SimpleNamespace(
         to_dict=lambda: {"model": "chain", "parts": [{"model": "a", "x": 0.5}, {"model": "b"}], "by_kind": {"Conv": 2}}

@@ -155,7 +155,7 @@ def test_hostile_names_are_text(name, tmp_path, report):
             ElementTree.parse(file)
 
 
-@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("name", ["one instance", "nothing known", "infinite losses", "no number", "free of cost"])
 def test_any_estimate_has_a_report(name, tmp_path):
     write(DEGENERATE[name], Tensors((), ()), tmp_path / "out.html")
     words = page_of(tmp_path / "out.html").words
