@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kppstat.array import Array, cast, erf, is_floating, namespace, normal_cdf, to_numpy
 from kppstat.ops.family import Family
+from kppstat.ops.gaussian import piecewise_linear, quadrature
+from kppstat.ops.moments import Moments, Step, pointwise
 from kppstat.ops.registry import op
 
-elementwise = Family("elementwise")
+_INF = math.inf
+
+ONNX_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+}
+
+
+def _by_quadrature(forward: Callable[..., Any], values: Sequence[Any], attributes: Mapping[str, Any]) -> Step:
+    x, *rest = values
+    step = quadrature(lambda t: forward(t, *rest, **attributes), x)
+    return Step(step.outputs, lambda dy: [*step.pull(dy[:1]), *[None] * len(rest)], residual=step.residual)
+
+
+elementwise = Family("elementwise", rule=_by_quadrature, univariate=True)
+steps = Family("steps", univariate=True)  # constant between jumps: no rule by quadrature
+
+
+def _unchanged(forward: Callable[..., Any], values: Sequence[Any], attributes: Mapping[str, Any]) -> Step:
+    x, *rest = values
+    to = attributes.get("to", 1)
+    if "float" not in ONNX_DTYPES.get(to, "float"):
+        raise NotImplementedError("a cast of a random value to integers")
+    return Step((x,), lambda dy: [dy[0], *[None] * len(rest)])
+
+
+same = Family("same", rule=_unchanged, univariate=True)
 
 
 def _positive(x: Array) -> Array:
-    return namespace(x).where(x > 0, x, x * 0)
+    xp = namespace(x)
+    return xp.where(x <= 0, xp.zeros_like(x), x)
 
 
 @op("Relu", elementwise)
@@ -21,10 +62,20 @@ def relu(x: Array) -> Array:
     return _positive(x)
 
 
+@relu.moments
+def _(x: Moments) -> Step:
+    return piecewise_linear(x, [(-_INF, 0.0, 0.0, 0.0), (0.0, _INF, 0.0, 1.0)])
+
+
 @op("LeakyRelu", elementwise)
 def leaky_relu(x: Array, *, alpha: float = 0.01) -> Array:
     """Negative values are scaled by `alpha`."""
     return namespace(x).where(x >= 0, x, alpha * x)
+
+
+@leaky_relu.moments
+def _(x: Moments, *, alpha: float = 0.01) -> Step:
+    return piecewise_linear(x, [(-_INF, 0.0, 0.0, alpha), (0.0, _INF, 0.0, 1.0)])
 
 
 @op("ThresholdedRelu", elementwise)
@@ -42,6 +93,15 @@ def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array
     if high is not None:
         x = xp.where(x > high, high, x)
     return x
+
+
+@clip.moments
+def _(x: Moments, low: Array | None = None, high: Array | None = None) -> Step:
+    begin = -_INF if low is None else float(low)
+    end = _INF if high is None else float(high)
+    below = [] if low is None else [(-_INF, begin, begin, 0.0)]
+    above = [] if high is None else [(end, _INF, end, 0.0)]
+    return piecewise_linear(x, [*below, (begin, end, 0.0, 1.0), *above])
 
 
 @op("Elu", elementwise)
@@ -78,6 +138,12 @@ def hard_sigmoid(x: Array, *, alpha: float = 0.2, beta: float = 0.5) -> Array:
     y = alpha * x + beta
     xp = namespace(x)
     return xp.where(y > 1, y * 0 + 1, xp.where(y < 0, y * 0, y))
+
+
+@hard_sigmoid.moments
+def _(x: Moments, *, alpha: float = 0.2, beta: float = 0.5) -> Step:
+    low, high = -beta / alpha, (1 - beta) / alpha
+    return piecewise_linear(x, [(-_INF, low, 0.0, 0.0), (low, high, beta, alpha), (high, _INF, 1.0, 0.0)])
 
 
 @op("HardSwish", elementwise)
@@ -139,13 +205,23 @@ def abs_(x: Array) -> Array:
     return namespace(x).abs(x)
 
 
+@abs_.moments
+def _(x: Moments) -> Step:
+    return piecewise_linear(x, [(-_INF, 0.0, 0.0, -1.0), (0.0, _INF, 0.0, 1.0)])
+
+
 @op("Neg", elementwise)
 def neg(x: Array) -> Array:
     """Negative."""
     return -x
 
 
-@op("Sign", elementwise)
+@neg.moments
+def _(x: Moments) -> Step:
+    return pointwise(x, -x.mean, x.var, namespace(x.mean).asarray(-1.0), affine=True)
+
+
+@op("Sign", steps)
 def sign(x: Array) -> Array:
     """Sign."""
     return namespace(x).sign(x)
@@ -175,19 +251,19 @@ def reciprocal(x: Array) -> Array:
     return 1 / x
 
 
-@op("Floor", elementwise)
+@op("Floor", steps)
 def floor(x: Array) -> Array:
     """Round down."""
     return namespace(x).floor(x)
 
 
-@op("Ceil", elementwise)
+@op("Ceil", steps)
 def ceil(x: Array) -> Array:
     """Round up."""
     return namespace(x).ceil(x)
 
 
-@op("Round", elementwise)
+@op("Round", steps)
 def round_(x: Array) -> Array:
     """Round to the nearest integer, halves to even."""
     return namespace(x).round(x)
@@ -265,66 +341,50 @@ def atanh(x: Array) -> Array:
     return namespace(x).atanh(x)
 
 
-@op("IsNaN", elementwise)
+@op("IsNaN", steps)
 def is_nan(x: Array) -> Array:
     """Whether the element is not a number."""
     return namespace(x).isnan(x)
 
 
-@op("IsInf", elementwise)
+@op("IsInf", steps)
 def is_inf(x: Array, *, detect_negative: int = 1, detect_positive: int = 1) -> Array:
     """Whether the element is infinite, of a sign that is asked for."""
     found = namespace(x).isinf(x)
     return found & (((x > 0) & bool(detect_positive)) | ((x < 0) & bool(detect_negative)))
 
 
-@op("Not", elementwise)
+@op("Not", steps)
 def not_(x: Array) -> Array:
     """Logical not."""
     return ~x
 
 
-@op("BitwiseNot", elementwise)
+@op("BitwiseNot", steps)
 def bitwise_not(x: Array) -> Array:
     """Bits turned over."""
     return ~x
 
 
-@op("Identity", elementwise)
+@op("Identity", same)
 def identity(x: Array) -> Array:
     """Return x itself."""
     return x
 
 
-ONNX_DTYPES = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-}
-
-
-@op("Cast", elementwise)
+@op("Cast", same)
 def cast_(x: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Array:
     """Change the dtype; the number `to` is ONNX's."""
     return cast(x, ONNX_DTYPES[to])
 
 
-@op("CastLike", elementwise, static=("target",))
+@op("CastLike", same, static=("target",))
 def cast_like(x: Array, target: Array, *, saturate: int = 1, round_mode: str = "up") -> Array:
     """Change the dtype to that of `target`."""
     return cast(x, target.dtype.name)
 
 
-@op("Dropout", elementwise, static=("ratio", "training_mode"))
+@op("Dropout", same, static=("ratio", "training_mode"))
 def dropout(
     x: Array,
     ratio: Array | None = None,

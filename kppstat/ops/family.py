@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from kppstat.ops.moments import Step
+
+FamilyRule = Callable[[Callable[..., Any], Sequence[Any], Mapping[str, Any]], Step]
+"""From the forward, the inputs (`Moments`, arrays or None) and the attributes to the step."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +20,15 @@ class Family:
     ----------
     name : str
         Shown in the operator table.
+    rule : callable or None
+        The moment rule of all operators of the family that have none of their own.
+    mixes : bool
+        An output element sums over several elements of one input, which may be correlated.
+    univariate : bool
+        Each output element depends on elements in the same place only.
     """
 
     name: str
+    rule: FamilyRule | None = None
+    mixes: bool = False
+    univariate: bool = False

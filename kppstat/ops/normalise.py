@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from kppstat.array import Array, cast, dtype_name, namespace, pad
 from kppstat.ops.family import Family
+from kppstat.ops.moments import Moments, Step, pointwise
 from kppstat.ops.registry import op
 
 normalisation = Family("normalisation")
@@ -49,11 +52,58 @@ def batch_normalization(
     return x * _per_channel(gain, rank) + _per_channel(b - mean * gain, rank)
 
 
+@batch_normalization.moments
+def _(
+    x: Moments, scale: Array, b: Array, mean: Array, var: Array, *, epsilon: float = 1e-5, outputs: int = 1, **_: Any
+) -> Step:
+    gain = _per_channel(scale / namespace(var).sqrt(var + epsilon), max(x.mean.ndim, 2))
+    y = batch_normalization(x.mean, scale, b, mean, var, epsilon=epsilon)
+    return pointwise(x, y, x.var * gain * gain, gain, affine=True)
+
+
+def _standardised(x: Moments, axes: tuple[int, ...], epsilon: float, scale: Array, shift: Array | None) -> Step:
+    """Return the step of `standardise`, scaled and shifted, with the expected squared deviation in the denominator.
+
+    Independent noise adds its mean variance, less the part that moves with the mean, to the squared deviation.
+    """
+    xp = namespace(x.mean)
+    count = math.prod(x.mean.shape[a] for a in axes)
+
+    def average(t: Array) -> Array:
+        return xp.mean(t, axis=axes, keepdims=True)
+
+    apart = x.mean - average(x.mean)
+    inverse = 1 / xp.sqrt(average(apart * apart) + average(x.var) * (1 - 1 / count) + epsilon)
+    y = apart * inverse
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        if dy is None:
+            return [None]
+        g = dy * scale
+        return [inverse * (g - average(g) - y * average(g * y))]
+
+    # Variance of the linear part: own element 1 - (1 + y^2)/count, the others by their share.
+    mine = (1 - (1 + y * y) / count) ** 2 * x.var
+    total = average(x.var)
+    others = (total * count - x.var) / count**2 + y * y * (average(x.var * y * y) * count - x.var * y * y) / count**2
+    var = inverse * inverse * (mine + others) * scale * scale
+    mean = y * scale if shift is None else y * scale + shift
+    over_inputs = 0 in axes
+    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or not over_inputs)
+
+
 @op("InstanceNormalization", normalisation)
 def instance_normalization(x: Array, scale: Array, b: Array, *, epsilon: float = 1e-5) -> Array:
     """Standardise each channel of each input over its positions."""
     y, _, _ = standardise(x, tuple(range(2, x.ndim)), epsilon)
     return y * _per_channel(scale, x.ndim) + _per_channel(b, x.ndim)
+
+
+@instance_normalization.moments
+def _(x: Moments, scale: Array, b: Array, *, epsilon: float = 1e-5) -> Step:
+    rank = x.mean.ndim
+    return _standardised(x, tuple(range(2, rank)), epsilon, _per_channel(scale, rank), _per_channel(b, rank))
 
 
 @op("LayerNormalization", normalisation)
@@ -71,6 +121,22 @@ def layer_normalization(
     y, centre, inverse = standardise(x, tuple(range(axis % x.ndim, x.ndim)), epsilon)
     y = y * scale if b is None else y * scale + b
     return (y, centre, inverse)[:outputs] if outputs > 1 else y
+
+
+@layer_normalization.moments
+def _(
+    x: Moments,
+    scale: Array,
+    b: Array | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    outputs: int = 1,
+) -> Step:
+    if outputs > 1:
+        raise NotImplementedError("the statistics as outputs")
+    return _standardised(x, tuple(range(axis % x.mean.ndim, x.mean.ndim)), epsilon, scale, b)
 
 
 @op("RMSNormalization", normalisation)
@@ -92,10 +158,38 @@ def group_normalization(
     return y * _per_channel(scale, x.ndim) + _per_channel(b, x.ndim)
 
 
+@group_normalization.moments
+def _(x: Moments, scale: Array, b: Array, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1) -> Step:
+    xp, shape = namespace(x.mean), tuple(x.mean.shape)
+    wide = (shape[0], num_groups, -1)
+    grouped = Moments(xp.reshape(x.mean, wide), xp.reshape(x.var, wide))
+
+    def spread(t: Array) -> Array:
+        return xp.reshape(xp.broadcast_to(_per_channel(t, len(shape)), shape), wide)
+
+    step = _standardised(grouped, (2,), epsilon, spread(scale), spread(b))
+    (y,) = step.outputs
+    assert isinstance(y, Moments)
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        if dy is None:
+            return [None]
+        (dx,) = step.pull([xp.reshape(dy, wide)])
+        return [xp.reshape(dx, shape)]
+
+    return Step((Moments(xp.reshape(y.mean, shape), xp.reshape(y.var, shape)),), pull)
+
+
 @op("MeanVarianceNormalization", normalisation)
 def mean_variance_normalization(x: Array, *, axes: Sequence[int] = (0, 2, 3)) -> Array:
     """Standardise over the axes."""
     return standardise(x, tuple(axes), 1e-18)[0]
+
+
+@mean_variance_normalization.moments
+def _(x: Moments, *, axes: Sequence[int] = (0, 2, 3)) -> Step:
+    return _standardised(x, tuple(axes), 1e-18, namespace(x.mean).ones_like(x.mean), None)
 
 
 @op("LpNormalization", normalisation)
@@ -123,9 +217,50 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
+@softmax.moments
+def _(x: Moments, *, axis: int = -1) -> Step:
+    """Mean to second order in independent noise, from d2p_i/dx_j2 = p_i (d_ij - p_j)^2 - p_i p_j (1 - p_j)."""
+    xp = namespace(x.mean)
+    p, v = softmax(x.mean, axis=axis), x.var
+
+    def total(t: Array) -> Array:
+        return xp.sum(t, axis=axis, keepdims=True)
+
+    mean = p * (1 + 0.5 * v * (1 - 2 * p) - 0.5 * total(p * v) + total(p * p * v))
+    mean = xp.where(mean > 0, mean, mean * 0)
+    mean = mean / total(mean)
+    var = mean * mean * (v * (1 - 2 * mean) + total(mean * mean * v))
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        return [None if dy is None else mean * (dy - total(dy * mean))]
+
+    inputs_apart = axis % x.mean.ndim != 0
+    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or inputs_apart)
+
+
 @op("LogSoftmax", normalisation)
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """Logarithm of softmax."""
     xp = namespace(x)
     y = x - xp.max(x, axis=axis, keepdims=True)
     return y - cast(xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True)), dtype_name(x))
+
+
+@log_softmax.moments
+def _(x: Moments, *, axis: int = -1) -> Step:
+    xp = namespace(x.mean)
+    p, v = softmax(x.mean, axis=axis), x.var
+
+    def total(t: Array) -> Array:
+        return xp.sum(t, axis=axis, keepdims=True)
+
+    mean = log_softmax(x.mean, axis=axis) - 0.5 * total(p * (1 - p) * v)
+    var = v * (1 - 2 * p) + total(p * p * v)
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        return [None if dy is None else dy - p * total(dy)]
+
+    inputs_apart = axis % x.mean.ndim != 0
+    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or inputs_apart)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, dtype_name, like, namespace, offsets, pad
+from kppstat.array import Array, dtype_name, like, namespace, offsets, pad, to_numpy
 from kppstat.ops.family import Family
+from kppstat.ops.gaussian import largest
+from kppstat.ops.moments import Moments, Step, unexplained
 from kppstat.ops.registry import op
 
-pool = Family("pool")
+pool = Family("pool", mixes=True)
+
+_MANY = 9  # elements of a window up to which all pairs are looked at
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,77 @@ def max_pool(
     return y, chosen
 
 
+def _scattered(x: Array, at: Windows, parts: Sequence[Array]) -> Array:
+    """Add values of each element of the windows into the places of the unpadded input that they came from."""
+    xp = namespace(parts[0])
+    shape = [*x.shape[:2], *(n + b + e for n, (b, e) in zip(x.shape[2:], at.pads, strict=True))]
+    total = xp.zeros(tuple(shape), dtype=parts[0].dtype)
+    total = like(total, parts[0])
+    for where, part in zip(offsets(shape[2:], at.kernel, at.strides, at.dilations), parts, strict=True):
+        total[(slice(None), slice(None), *where)] += part
+    inside = [slice(b, b + n) for n, (b, _) in zip(x.shape[2:], at.pads, strict=True)]
+    return total[(slice(None), slice(None), *inside)]
+
+
+def _largest_step(x: Moments, at: Windows, scale: Array | None) -> Step:
+    """Return the step of the largest element of each window; `scale` corrects how far apart they are."""
+    xp = namespace(x.mean)
+    # Padding never wins: it lies far below everything.
+    below = float(to_numpy(xp.min(x.mean) - 20 * xp.sqrt(xp.max(x.var)) - 1))
+    means, variances = _slices(_padded(x.mean, at, below), at), _slices(_padded(x.var, at, 0), at)
+
+    @functools.cache
+    def apart(i: int, j: int) -> Array:
+        if i > j:
+            return apart(j, i)
+        independent = variances[i] + variances[j]
+        known = independent if x.apart is None else x.apart(at, i, j)
+        known = known if scale is None else known * scale
+        # |s_i - s_j|^2 <= apart <= (s_i + s_j)^2 whatever the correlation
+        product = 2 * xp.sqrt(variances[i] * variances[j])
+        least, most = independent - product, independent + product
+        return xp.where(known < least, least, xp.where(known > most, most, known))
+
+    use = apart if len(means) <= _MANY else None
+    mean, var, chance, explained = largest(means, variances, use)
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        return [None if dy is None else _scattered(x.mean, at, [dy * w for w in chance])]
+
+    return Step((Moments(mean, var),), pull, residual=unexplained(var, explained))
+
+
+@max_pool.moments
+def _(x: Moments, *, scale: Array | None = None, outputs: int = 1, **attributes: Any) -> Step:
+    return _largest_step(x, max_windows(x.mean, **attributes), scale)
+
+
+def max_windows(
+    x: Array,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    **_: Any,
+) -> Windows:
+    """Return where the windows of a MaxPool with these attributes lie."""
+    return place_windows(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+
+
+def elements(x: Array, at: Windows) -> list[Array]:
+    """Return each element of the windows in turn; padding counts as zero."""
+    return _slices(_padded(x, at, 0), at)
+
+
+def neighbours(x: Array, at: Windows) -> list[tuple[Array, Array]]:
+    """Return pairs of elements of each window that follow each other; padding counts as zero."""
+    return list(itertools.pairwise(elements(x, at)))
+
+
 @op("AveragePool", pool)
 def average_pool(
     x: Array,
@@ -118,6 +196,45 @@ def average_pool(
 ) -> Array:
     """Mean of each window, without the padding unless `count_include_pad`."""
     at = place_windows(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    weight = _mean_weights(x, at, kernel_shape, strides, dilations, pads, auto_pad, count_include_pad)
+    return window_sum(_padded(x, at, 0), at) * weight
+
+
+@average_pool.moments
+def _(
+    x: Moments,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> Step:
+    at = place_windows(x.mean.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    weight = _mean_weights(x.mean, at, kernel_shape, strides, dilations, pads, auto_pad, count_include_pad)
+    mean = window_sum(_padded(x.mean, at, 0), at) * weight
+    var = window_sum(_padded(x.var, at, 0), at) * weight * weight
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        return [None if dy is None else _scattered(x.mean, at, [dy * weight] * math.prod(at.kernel))]
+
+    return Step((Moments(mean, var),), pull)
+
+
+def _mean_weights(
+    x: Array,
+    at: Windows,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    count_include_pad: int,
+) -> Array:
+    """One over the number of elements that each window counts, shape (1, 1, *out)."""
     counted = np.ones((1, 1, *x.shape[2:]), dtype_name(x))
     if count_include_pad:  # what ceil_mode adds at the end never counts
         asked = place_windows(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
@@ -125,7 +242,7 @@ def average_pool(
         counted = pad(pad(counted, [(0, 0), (0, 0), *asked.pads], 1), [(0, 0), (0, 0), *rest])
     else:
         counted = _padded(counted, at, 0)
-    return window_sum(_padded(x, at, 0), at) / like(window_sum(counted, at), x)
+    return like(1 / window_sum(counted, at), x)
 
 
 def window_sum(x: Array, at: Windows) -> Array:
@@ -161,11 +278,28 @@ def global_average_pool(x: Array) -> Array:
     return namespace(x).mean(x, axis=_spatial(x), keepdims=True)
 
 
+@global_average_pool.moments
+def _(x: Moments) -> Step:
+    xp, shape = namespace(x.mean), tuple(x.mean.shape)
+    count = math.prod(shape[2:])
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        return [None if dy is None else xp.broadcast_to(dy / count, shape)]
+
+    return Step((Moments(global_average_pool(x.mean), global_average_pool(x.var) / count),), pull)
+
+
 @op("GlobalMaxPool", pool)
 def global_max_pool(x: Array) -> Array:
     """Largest over all positions."""
     xp = namespace(x)
     return xp.reshape(xp.max(xp.reshape(x, (*x.shape[:2], -1)), axis=-1), (*x.shape[:2], *[1] * (x.ndim - 2)))
+
+
+@global_max_pool.moments
+def _(x: Moments) -> Step:
+    return _largest_step(x, max_windows(x.mean, kernel_shape=tuple(x.mean.shape[2:])), None)
 
 
 @op("GlobalLpPool", pool)

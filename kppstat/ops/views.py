@@ -4,15 +4,97 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, like, namespace, pad
+from kppstat.array import Array, is_floating, like, namespace, pad, scatter_add
 from kppstat.ops.family import Family
+from kppstat.ops.moments import Moments, Step, mean_of
 from kppstat.ops.registry import op
 
-view = Family("view")
+
+def _by_places(forward: Callable[..., Any], values: Sequence[Any], attributes: Mapping[str, Any]) -> Step:
+    """Move means and variances; the adjoint goes back to the places that the elements came from."""
+
+    def moved(pieces: Sequence[Any]) -> tuple[Array, ...]:
+        y = forward(*pieces, **attributes)
+        return y if isinstance(y, tuple) else (y,)
+
+    # What a view fills in is exact: it has no variance and comes from no place.
+    quiet: list[Any] = [v if i not in _filling(forward) else None for i, v in enumerate(values)]
+    random = {i: v for i, v in enumerate(values) if isinstance(v, Moments)}
+    means = moved([mean_of(v) for v in values])
+    first = next(iter(random.values()))
+    nothing = namespace(first.mean).zeros_like
+
+    def variances() -> tuple[Array, ...]:
+        return moved([v.var if i in random else nothing(v) if _floating(v) else v for i, v in enumerate(quiet)])
+
+    def places() -> tuple[np.ndarray, ...]:
+        """Return the place that each output element comes from, from one on, over all random inputs in order."""
+        begin, pieces = 1, list(quiet)
+        for i, v in enumerate(quiet):
+            if i in random:
+                count = math.prod(v.mean.shape)
+                pieces[i] = np.arange(begin, begin + count).reshape(tuple(v.mean.shape))
+                begin += count
+            elif _floating(v):
+                pieces[i] = np.zeros(tuple(v.shape), np.int64)
+        return moved(pieces)
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        out: list[Array | None] = [None] * len(values)
+        xp = namespace(*[a for a in adjoints if a is not None])
+        if len(random) == 1 and len(adjoints) == 1 and adjoints[0] is not None:
+            ((i, v),) = random.items()
+            index = places()[0].reshape(-1)
+            if index.size == math.prod(v.mean.shape) and (np.diff(index) == 1).all():
+                out[i] = xp.reshape(adjoints[0], tuple(v.mean.shape))
+                return out
+        total = sum(math.prod(v.mean.shape) for v in random.values())
+        gathered: Array = 0
+        for place, adjoint in zip(places(), adjoints, strict=True):
+            if adjoint is not None:
+                gathered = gathered + scatter_add(total, place.reshape(-1) - 1, xp.reshape(adjoint, (-1,)))
+        begin = 0
+        for i, v in random.items():
+            count = math.prod(v.mean.shape)
+            out[i] = xp.reshape(gathered[begin : begin + count], tuple(v.mean.shape))
+            begin += count
+        return out
+
+    shared = all(v.shared for v in random.values())
+    outputs = tuple(Moments(m, v, shared) for m, v in zip(means, variances(), strict=True))
+    return Step(outputs, pull, in_place=lambda n: _in_place(places(), [v.mean for v in random.values()], n))
+
+
+def _in_place(places: Sequence[np.ndarray], inputs: Sequence[Array], n: int) -> bool:
+    """Whether all elements stay in the part of axis 0 that belongs to their own network input."""
+    begin = 0
+    for x in inputs:
+        count = math.prod(x.shape)
+        for place in places:
+            if x.shape[0] % n or not place.ndim or place.shape[0] % n:
+                return False
+            index = place.reshape(-1) - 1 - begin
+            inside = np.flatnonzero((index >= 0) & (index < count))
+            if (index[inside] // (count // n) != inside // (place.size // n)).any():
+                return False
+        begin += count
+    return True
+
+
+def _filling(forward: Callable[..., Any]) -> tuple[int, ...]:
+    return (2,) if forward.__name__ == "pad_" else ()
+
+
+def _floating(v: Any) -> bool:
+    return v is not None and not isinstance(v, Moments) and is_floating(v)
+
+
+view = Family("view", rule=_by_places)
 
 
 def _ints(x: Array) -> list[int]:

@@ -1,4 +1,4 @@
-"""The one interpreter loop over the graph: arrays in, arrays out."""
+"""The interpreter loop over the graph: arrays in, arrays out."""
 
 from __future__ import annotations
 

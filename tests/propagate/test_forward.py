@@ -13,7 +13,7 @@ from kppstat.graph import Graph, Node, Port
 from kppstat.onnx_io import load
 from kppstat.propagate import forward, last_uses, unsupported
 
-MODELS = Path(__file__).parents[1].parent / "shared" / "models"
+MODELS = Path(__file__).parents[2].parent / "shared" / "models"
 SHAPES = {
     "cifar10_lenet_mrfi": (2, 3, 32, 32),
     "cifar10_resnet8_mlperftiny": (2, 3, 32, 32),

@@ -1,0 +1,135 @@
+"""Integrals over Gaussian values: quadrature, piecewise linear functions, and the maximum of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kppstat.array import Array, namespace, normal_cdf, normal_pdf
+from kppstat.ops.moments import Moments, Step, pointwise
+
+POINTS = 16
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(POINTS)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+_STEP = 1e-2  # in units of max(1, |mean|): differences over less than this are lost in single precision
+_TINY = 1e-30
+
+
+def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
+    """Return the moments of any function by Gauss-Hermite quadrature, Abramowitz and Stegun 25.4.46.
+
+    The gain is ``E[f'(x)] = E[f(x) u] / s`` with ``x = m + s u`` (Stein's lemma), so no derivative is needed.
+    """
+    m = x.mean
+    xp = namespace(m)
+    s = xp.sqrt(x.var)
+    shortest = _STEP * (1 + xp.abs(m))
+    h = xp.where(s > shortest, s, shortest)
+    centre = f(m)
+    first = second = slope = centre * 0
+    for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
+        apart = f(m + s * node) - centre
+        first = first + weight * apart
+        second = second + weight * apart * apart
+    for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
+        slope = slope + weight * node * (f(m + h * node) - centre)
+    var = second - first * first
+    return pointwise(x, centre + first, xp.where(var > 0, var, var * 0), slope / h)
+
+
+def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, Array]]) -> Step:
+    """Return the exact moments of a continuous piecewise linear function of a Gaussian.
+
+    Parameters
+    ----------
+    x : Moments
+    segments : sequence of (begin, end, intercept, slope)
+        From -inf to inf in order; each entry a number or an array that broadcasts with the value.
+    """
+    m, v = x.mean, x.var
+    xp = namespace(m)
+    s = xp.sqrt(xp.where(v > _TINY, v, v * 0 + _TINY))
+
+    def at(edge: Array) -> tuple[Array, Array, Array]:
+        """Distribution function, density, and z times density at an edge."""
+        if isinstance(edge, float) and math.isinf(edge):
+            return (m * 0 + (edge > 0)), m * 0, m * 0
+        z = (edge - m) / s
+        z = xp.where(z > 38, z * 0 + 38, xp.where(z < -38, z * 0 - 38, z))
+        density = normal_pdf(z)
+        return normal_cdf(z), density, z * density
+
+    here = m * 0
+    for begin, end, intercept, slope in segments:
+        here = xp.where((m > begin) & (m <= end), intercept + slope * m, here)
+    first = second = gain = m * 0
+    low = at(segments[0][0])
+    for _, end, intercept, slope in segments:
+        high = at(end)
+        u0, u1, u2 = high[0] - low[0], -s * (high[1] - low[1]), v * (high[0] - low[0] - (high[2] - low[2]))
+        step = intercept + slope * m - here  # value above f(m) that this piece would have at the mean
+        first = first + step * u0 + slope * u1
+        second = second + step * step * u0 + 2 * step * slope * u1 + slope * slope * u2
+        gain = gain + slope * u0
+        low = high
+    var = second - first * first
+    return pointwise(x, here + first, xp.where(var > 0, var, var * 0), gain)
+
+
+def largest(
+    means: Sequence[Array], variances: Sequence[Array], apart: Callable[[int, int], Array] | None
+) -> tuple[Array, Array, list[Array], Array]:
+    """Return moments of the maximum of Gaussians by Clark's formulas, two by two.
+
+    C. E. Clark, "The greatest of a finite set of random variables", Operations Research 9 (1961) 145-162,
+    equations (2) to (4); the winners of two sets stay apart as their members do on average.
+
+    Parameters
+    ----------
+    means, variances : sequence of arrays of one shape
+    apart : callable or None
+        Variance of the difference of elements i and j; None where they are independent.
+
+    Returns
+    -------
+    mean, var : array
+    weights : list of array
+        The probability that each is the largest, which is the gain towards it.
+    explained : array
+        The part of `var` that the linear fit with these gains explains.
+    """
+    xp = namespace(means[0])
+    one = means[0] * 0 + 1
+    entries = [(m, v, {i: one}) for i, (m, v) in enumerate(zip(means, variances, strict=True))]
+
+    def between(a: dict[int, Array], b: dict[int, Array], va: Array, vb: Array) -> Array:
+        if apart is None:
+            return va + vb
+        return sum(p * q * apart(i, j) for i, p in a.items() for j, q in b.items())
+
+    while len(entries) > 1:
+        winners = []
+        for (m1, v1, w1), (m2, v2, w2) in zip(entries[::2], entries[1::2], strict=False):
+            d = between(w1, w2, v1, v2)
+            a = xp.sqrt(xp.where(d > _TINY, d, d * 0 + _TINY))
+            gap = m1 - m2
+            z = gap / a
+            z = xp.where(z > 38, z * 0 + 38, xp.where(z < -38, z * 0 - 38, z))
+            p, density = normal_cdf(z), a * normal_pdf(z)
+            above = gap * p + density
+            var = (v1 + gap * gap) * p + v2 * (1 - p) + gap * density - above * above
+            weights = {**{i: w * p for i, w in w1.items()}, **{i: w * (1 - p) for i, w in w2.items()}}
+            winners.append((m2 + above, xp.where(var > 0, var, var * 0), weights))
+        entries = winners + (entries[-1:] if len(entries) % 2 else [])
+    mean, var, by_index = entries[0]
+    chance = [by_index[i] for i in range(len(means))]
+    explained = sum(w * w * v for w, v in zip(chance, variances, strict=True))
+    if apart is not None:  # cov = (v_i + v_j - apart) / 2
+        for i in range(len(means)):
+            for j in range(i):
+                both = variances[i] + variances[j] - apart(j, i)
+                explained = explained + chance[i] * chance[j] * both
+    return mean, var, chance, explained

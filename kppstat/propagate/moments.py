@@ -1,0 +1,406 @@
+"""The interpreter for moments: one pass forward for means and variances, one back for each network output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kppstat.array import Array, cast, dtype_name, is_floating, like, namespace, to_numpy
+from kppstat.errors import KppstatError, ModelError
+from kppstat.graph import Graph, Node
+from kppstat.ops import Operator, lookup
+from kppstat.ops.gaussian import quadrature
+from kppstat.ops.moments import Moments, Step, Stored
+from kppstat.propagate.forward import apply, describe
+from kppstat.propagate.rewrite import maxima_first
+
+Correction = Callable[[Node, Moments], Moments]
+PairScale = Callable[[Node, Moments], Array | None]
+
+
+class MovedAcrossInputs(Exception):
+    """A value no longer holds each input in one piece along axis 0; such a network is taken one input at a time."""
+
+
+def without_rule(graph: Graph, weights: Mapping[str, Any]) -> list[Node]:
+    """Return the nodes that device variation reaches and that have no rule for moments, in order.
+
+    Parameters
+    ----------
+    graph : Graph
+    weights : mapping (or set) of str
+        Names of the weights that vary.
+    """
+    random = set(weights)
+    missing = []
+    for node in graph.nodes:
+        if not any(name in random for name in node.inputs):
+            continue
+        operator = lookup(node.op, node.domain)
+        if operator is not None and operator.family.name == "exact":
+            continue
+        if operator is None or (operator.rule is None and operator.family.rule is None):
+            missing.append(node)
+        random.update(node.outputs)
+    return missing
+
+
+def require_rules(graph: Graph, weights: Mapping[str, Any]) -> None:
+    """Raise if some operator has no rule for moments, naming all of them at once.
+
+    Raises
+    ------
+    ModelError
+    """
+    missing = without_rule(graph, weights)
+    if missing:
+        raise ModelError(
+            f"{describe(missing)} cannot be predicted: no rule for moments",
+            remedy="Sampling works on it: use an estimate instead of a prediction",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """A node that device variation reaches, what its rule returned, and the values that its adjoints go to."""
+
+    node: Node
+    step: Step
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Where an adjoint meets a source of variance on its way back.
+
+    Attributes
+    ----------
+    node : Node
+    weight : str
+        Name of the weight; empty for the part that no linear fit explains.
+    stored : Stored or None
+    adjoint : array
+        Derivative of the network output with respect to the (first) output of the node.
+    residual : array or None
+    """
+
+    node: Node
+    weight: str
+    stored: Stored | None
+    adjoint: Array
+    residual: Array | None
+
+    def variance(self, n: int) -> Array:
+        """Return the variance that this source gives to the network output of each of `n` inputs, shape (n,)."""
+        if self.stored is not None:
+            return self.stored.square(self.adjoint, n)
+        xp = namespace(self.adjoint)
+        product = self.adjoint * self.adjoint * self.residual
+        return xp.sum(xp.reshape(product, (n, -1)), axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Variance of network outputs over instances, and where it comes from.
+
+    Attributes
+    ----------
+    mean, var : array, shape (n, outputs)
+    by_weight : dict of str to array, shape (n, outputs)
+        The share of each weight, to first order.
+    nonlinear : array, shape (n, outputs)
+        The rest: products of noise in several layers, and what the activations bend.
+    """
+
+    mean: Array
+    var: Array
+    by_weight: dict[str, Array]
+    nonlinear: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """The side table of a pass of moments over the graph.
+
+    Attributes
+    ----------
+    graph : Graph
+        As it was computed: maxima come before rising functions.
+    table : dict
+        `Moments` of each random value, arrays of the others.
+    count : int
+        Number of network inputs in this pass.
+    """
+
+    graph: Graph
+    table: dict[str, Any]
+    count: int
+    done: tuple[_Done, ...] = field(repr=False)
+    origin: dict[str, str] = field(repr=False)
+
+    def back(self, name: str, adjoint: Array) -> Iterator[Share]:
+        """Carry an adjoint of a value back through the network and yield each source of variance that it meets."""
+        waiting: dict[str, Array] = {name: adjoint}
+        for done in reversed(self.done):
+            received = [waiting.pop(n, None) if n else None for n in done.node.outputs]
+            if all(r is None for r in received):
+                continue
+            first = received[0]
+            if first is not None:
+                for stored in done.step.stored:
+                    yield Share(done.node, self.origin[done.node.inputs[stored.index]], stored, first, None)
+                if done.step.residual is not None:
+                    yield Share(done.node, "", None, first, done.step.residual)
+            for source, pulled in zip(done.sources, done.step.pull(received), strict=False):
+                if pulled is not None and source:
+                    waiting[source] = waiting[source] + pulled if source in waiting else pulled
+
+    def spread(self, name: str | None = None) -> Spread:
+        """Return the variance of a network output, with the correlations that shared weights and branches bring.
+
+        The value is seen as (n, outputs); each of the outputs costs one pass back.
+
+        Parameters
+        ----------
+        name : str, optional
+            The value; the first output of the graph by default.
+        """
+        name = name or self.graph.outputs[0].name
+        value = self.table[name]
+        n = self.count
+        if not isinstance(value, Moments):
+            raise ModelError(f"output {name} does not depend on any weight that varies")
+        xp = namespace(value.mean)
+        mean = xp.reshape(value.mean, (n, -1))
+        width = mean.shape[1]
+        shares: dict[str, list[Any]] = {}
+        for i in range(width):
+            seed = xp.zeros_like(mean)
+            seed[:, i] = 1.0
+            for share in self.back(name, xp.reshape(seed, tuple(value.mean.shape))):
+                columns = shares.setdefault(share.weight, [0.0] * width)
+                columns[i] = columns[i] + share.variance(n)
+        zero = xp.zeros_like(mean[:, 0])
+        stacked = {w: xp.stack([c + zero for c in columns], axis=1) for w, columns in shares.items()}
+        nonlinear = stacked.pop("", xp.zeros_like(mean))
+        return Spread(mean, sum(stacked.values()) + nonlinear, stacked, nonlinear)
+
+
+def moments(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    weights: Mapping[str, tuple[Array, Array]],
+    *,
+    correct: Correction | None = None,
+    pair_scale: PairScale | None = None,
+    dtype: str = "float32",
+) -> Passage:
+    """Propagate mean and variance of each element through the network.
+
+    Parameters
+    ----------
+    graph : Graph
+    inputs : mapping of str to array
+        Exact network inputs; axis 0 of each runs over the inputs.
+    weights : mapping of str to (mean, variance)
+        Moments of the weights that vary, per element; what a noise model's ``moments`` returns.
+    correct : callable, optional
+        Applied to the moments of every output that sums elements which may be correlated (`Calibration.correct`).
+    pair_scale : callable, optional
+        Corrects how far apart the elements of a pooling window are (`Calibration.pair_scale`).
+    dtype : str
+
+    Returns
+    -------
+    Passage
+
+    Raises
+    ------
+    ModelError
+        If an operator has no rule for moments: all of them are named at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kppstat.graph import Graph, Node, Port
+    >>> x, y = Port("x", "float32", (None, 2)), Port("y", "float32", (None, 1))
+    >>> w = np.array([[1.0], [2.0]])
+    >>> graph = Graph((Node("MatMul", ("x", "w"), ("y",)),), (x,), (y,), {"w": w})
+    >>> passage = moments(graph, {"x": np.array([[3.0, 4.0]])}, {"w": (w, 0.01 * np.ones_like(w))})
+    >>> spread = passage.spread()
+    >>> spread.mean.tolist(), spread.var.round(6).tolist()
+    ([[11.0]], [[0.25]])
+    """
+    require_rules(graph, weights)
+    graph = maxima_first(graph)
+    table: dict[str, Any] = {n: _working(v, dtype) for n, v in {**graph.constants, **inputs}.items()}
+    for name, (mean, var) in weights.items():
+        table[name] = Moments(_working(mean, dtype), _working(var, dtype), shared=True)
+    run = _Run(table, int(next(iter(inputs.values())).shape[0]), {n: n for n in weights}, dtype, correct, pair_scale)
+    for node in graph.nodes:
+        run.take(node)
+    return Passage(graph, table, run.count, tuple(run.done), run.origin)
+
+
+def _working(value: Any, dtype: str) -> Any:
+    floating = value is not None and not isinstance(value, Moments) and is_floating(value)
+    return cast(value, dtype) if floating and dtype_name(value) != dtype else value
+
+
+class _Run:
+    """A pass under way: the table so far, and from which value each elementwise chain starts."""
+
+    def __init__(
+        self,
+        table: dict[str, Any],
+        count: int,
+        origin: dict[str, str],
+        dtype: str,
+        correct: Correction | None,
+        pair_scale: PairScale | None,
+    ) -> None:
+        self.table, self.count, self.origin, self.dtype = table, count, origin, dtype
+        self.correct, self.pair_scale = correct, pair_scale
+        self.done: list[_Done] = []
+        self.roots: dict[str, tuple[str, tuple[Node, ...]]] = {}
+
+    def take(self, node: Node) -> None:
+        """Compute one node."""
+        values = [self.table[n] if n else None for n in node.inputs]
+        operator = lookup(node.op, node.domain)
+        if not any(isinstance(v, Moments) for v in values):
+            self._store(node, apply(node, values))
+            return
+        assert operator is not None  # require_rules
+        if operator.family.name == "exact":
+            self._store(node, apply(node, [v.mean if isinstance(v, Moments) else v for v in values]))
+            return
+        chain = self._chain(node, operator, values)
+        step, sources = self._fused(node, chain) if chain else (self._step(node, operator, values), node.inputs)
+        outputs = tuple(self._corrected(node, operator, o) for o in step.outputs)
+        self._check(node, step, outputs)
+        self._store(node, outputs)
+        if isinstance(outputs[0], Moments) and outputs[0].shared:
+            self.origin[node.outputs[0]] = self.origin[node.inputs[0]]
+        else:
+            self.done.append(_Done(node, step, tuple(sources)))
+
+    def _store(self, node: Node, outputs: Sequence[Any]) -> None:
+        for name, value in zip(node.outputs, outputs, strict=False):
+            if name:
+                self.table[name] = _working(value, self.dtype)
+
+    def _step(self, node: Node, operator: Operator, values: Sequence[Any]) -> Step:
+        reference = next(v.mean for v in values if isinstance(v, Moments))
+        ready = [_aligned(v, i, operator, reference) for i, v in enumerate(values)]
+        keywords = operator.keywords(node.attributes, len(node.outputs))
+        if self.pair_scale is not None and node.op == "MaxPool":
+            keywords["scale"] = self.pair_scale(node, values[0])
+        where = f"node {node.name or node.outputs[0]!r}"
+        try:
+            with np.errstate(all="ignore"):
+                if operator.rule is not None:
+                    result: Step = operator.rule(*ready, **keywords)
+                else:
+                    assert operator.family.rule is not None  # require_rules
+                    result = operator.family.rule(operator.forward, ready, keywords)
+        except KppstatError as error:
+            raise ModelError(error.what, where=where, remedy=error.remedy) from None
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{node.op} with {error} cannot be predicted: no rule for moments",
+                where=where,
+                remedy="Sampling works on it: use an estimate instead of a prediction",
+            ) from None
+        return result
+
+    def _corrected(self, node: Node, operator: Operator, value: Any) -> Any:
+        use = self.correct is not None and operator.family.mixes and isinstance(value, Moments) and not value.shared
+        return self.correct(node, value) if use and self.correct is not None else value
+
+    def _check(self, node: Node, step: Step, outputs: Sequence[Any]) -> None:
+        n = self.count
+        if n == 1:
+            return
+        for value in outputs:
+            if isinstance(value, Moments) and not value.shared and (value.mean.ndim == 0 or value.mean.shape[0] % n):
+                raise MovedAcrossInputs(node.name)
+        if step.in_place is not None and not step.in_place(n):
+            raise MovedAcrossInputs(node.name)
+
+    def _chain(self, node: Node, operator: Operator, values: Sequence[Any]) -> tuple[str, tuple[Node, ...]] | None:
+        """Note from which value this one is made element by element; return the chain if several paths of it meet."""
+        random = [(n, v) for n, v in zip(node.inputs, values, strict=True) if isinstance(v, Moments)]
+        if not operator.family.univariate or any(v.shared for _, v in random):
+            return None
+        starts = [self.roots.get(n, (n, ())) for n, _ in random]
+        root = starts[0][0]
+        if any(s[0] != root for s in starts):
+            return None
+        nodes = _union(starts, node)
+        whole = [v.mean if isinstance(v, Moments) else v for v in values if v is not None]
+        shape = np.broadcast_shapes(*(tuple(v.shape) for v in whole))
+        if shape != tuple(self.table[root].mean.shape):
+            return None
+        self.roots[node.outputs[0]] = (root, nodes)
+        return (root, nodes) if len(random) > 1 else None
+
+    def _fused(self, node: Node, chain: tuple[str, tuple[Node, ...]]) -> tuple[Step, tuple[str, ...]]:
+        """Return the step of a whole elementwise chain, such as x * sigmoid(x), as one function of its start."""
+        root, nodes = chain
+
+        def f(t: Array) -> Array:
+            local = {root: t}
+            for n in nodes:
+                values = [local[i] if i in local else self.table[i] if i else None for i in n.inputs]
+                local[n.outputs[0]] = apply(n, values)[0]
+            return local[node.outputs[0]]
+
+        with np.errstate(all="ignore"):
+            return quadrature(f, self.table[root]), (root,)
+
+
+def _union(starts: Sequence[tuple[str, tuple[Node, ...]]], node: Node) -> tuple[Node, ...]:
+    """Return the nodes of several chains in the order in which they can run, and this one after them."""
+    seen: dict[int, Node] = {}
+    for _, chain in starts:
+        seen.update((id(n), n) for n in chain)
+    return (*seen.values(), node)
+
+
+def _aligned(value: Any, i: int, operator: Operator, reference: Array) -> Any:
+    """Bring an exact input into the array library of the random ones."""
+    if value is None or isinstance(value, Moments):
+        return value
+    return to_numpy(value) if i in operator.static else like(value, reference)
+
+
+def passages(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    weights: Mapping[str, tuple[Array, Array]],
+    *,
+    correct: Correction | None = None,
+    pair_scale: PairScale | None = None,
+    size: int = 64,
+    dtype: str = "float32",
+) -> Iterator[tuple[slice, Passage]]:
+    """Yield `moments` of groups of at most `size` inputs, with the rows that each group takes.
+
+    Networks that mix or move the axis of inputs (recurrent layouts) are taken one input at a time.
+    """
+    total = int(next(iter(inputs.values())).shape[0])
+    begin = 0
+    while begin < total:
+        rows = slice(begin, min(begin + size, total))
+        part = {n: v[rows] for n, v in inputs.items()}
+        try:
+            passage = moments(graph, part, weights, correct=correct, pair_scale=pair_scale, dtype=dtype)
+        except MovedAcrossInputs:
+            size = 1
+            continue
+        yield rows, passage
+        begin = rows.stop
