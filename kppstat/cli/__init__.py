@@ -28,6 +28,7 @@ app = App(
 app.command("kppstat.cli.estimate:estimate", name="estimate")
 app.command("kppstat.cli.check:check", name="check")
 app.command("kppstat.cli.demo:demo", name="demo")
+app.command("kppstat.cli.noise:noise", name="noise")
 app.command("kppstat.cli.merge:merge", name="merge")
 app.command("kppstat.cli.doctor:doctor", name="doctor")
 

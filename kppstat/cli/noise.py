@@ -1,0 +1,73 @@
+"""``kppstat noise``: the noise models, one page each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from kppstat.cli.console import plain_table
+from kppstat.noise import Variation, model_from_dict, models, read
+from kppstat.noise.figure import law
+from kppstat.noise.page import page
+from kppstat.noise.presets import UNITS
+from kppstat.style import save
+
+
+def noise(
+    name: str | None = None, /, *, noise_file: Path | None = None, model: Path | None = None, figure: Path | None = None
+) -> None:
+    """Show a noise model: formula, unit, source, parameters, and what it does to the weights. Without a name, list all.
+
+    Parameters
+    ----------
+    name
+        Name of a noise model, shown with example parameters.
+    noise_file
+        TOML noise file instead, shown with its parameters.
+    model
+        ONNX file: show what the noise does to its tensors.
+    figure
+        File for the figure of the law; the ending names the format.
+    """
+    out = Console(highlight=False, soft_wrap=True, markup=False)
+    if name is None and noise_file is None:
+        _list(out)
+        return
+    variation = read(noise_file) if noise_file is not None else None
+    shown = page(variation.default if variation is not None else str(name))
+    out.print(f"{shown.name}: {shown.summary}")
+    out.print(f"programmed weight: {shown.formula}")
+    out.print(f"unit: {shown.unit}")
+    out.print(f"source: {shown.source}")
+    for parameter, meaning, default in shown.parameters:
+        value = shown.shown.get(parameter)
+        out.print(f"  {parameter} = {value}: {meaning}" + ("" if default is None else f" (default {default})"))
+    table = plain_table(">intended / max|W|", ">mean", ">sd")
+    for i in range(0, len(shown.intended), 5):
+        table.add_row(f"{shown.intended[i]:+.2f}", f"{shown.mean[i]:+.4f}", f"{shown.sd[i]:.4f}")
+    out.print(table)
+    if model is not None:
+        _on_model(out, model, variation or Variation(model_from_dict(shown.shown)))
+    if figure is not None:
+        save(law(shown), figure)
+        out.print(f"wrote {figure}")
+
+
+def _list(out: Console) -> None:
+    table = plain_table("noise model", "programmed weight", "source")
+    for name, cls in models().items():
+        table.add_row(name, cls.formula, cls.source)
+    out.print(table)
+    out.print("published units of sigma (key `unit` of a noise file): " + ", ".join(unit.pattern for unit in UNITS))
+    out.print("kppstat noise NAME shows one; estimate takes --sigma (gaussian) or --noise-file FILE.toml (any)")
+
+
+def _on_model(out: Console, path: Path, variation: Variation) -> None:
+    from kppstat.onnx_io import load
+    from kppstat.report import Tensors
+
+    table = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", "law")
+    for t in Tensors.of(load(path), variation).noisy:
+        table.add_row(t.name, f"{t.count:,}", f"{t.max_abs:.4g}", f"{t.sd:.4g}", t.law)
+    out.print(table)
