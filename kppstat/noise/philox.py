@@ -49,7 +49,15 @@ _ANGLE = np.float32(math.pi / 4 / 2**31)
 _SPLIT = np.int32(0x3F3504F3)
 
 
-@njit(nogil=True, cache=True)
+def _compiled(function: Any) -> Any:
+    """Compile on first use, without the GIL, and keep the machine code on disk where some folder can be written."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return njit(nogil=True)(function)
+
+
+@_compiled
 def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Ten Philox rounds on a counter and a key, all 32-bit words held in uint64."""
     for _ in range(10):
@@ -59,7 +67,7 @@ def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0, c1, c2, c3
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _radius(word: Any) -> Any:
     """sqrt(-2 log u) of u = (31-bit word + 1/2) / 2**31, in float32."""
     x = np.float32(np.float32(np.int32(word >> np.uint64(1))) + _HALVE)
@@ -74,7 +82,7 @@ def _radius(word: Any) -> Any:
     return np.sqrt(_MINUS_TWO * (np.float32(np.int32(e - np.int32(31))) * _LN2 + _TWO * atanh))
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _direction(word: Any) -> Any:
     """Cosine and sine of a uniform angle: 30 bits for up to pi/4 each way, one bit to swap them, one for a sign."""
     x = np.float32(np.int32(np.uint32(word & np.uint64(0xFFFFFFFC)))) * _ANGLE
@@ -85,7 +93,7 @@ def _direction(word: Any) -> Any:
     return (c, s) if word & np.uint64(2) else (s, c)
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _refined_radius(word: Any, high: Any, low: Any) -> Any:
     """Radius with 64 more bits behind the 31 of `word`, in float64: reaches beyond 11."""
     fraction = (np.float64((high << _HALF) | low) + 0.5) * _TWO_TO_MINUS_64
@@ -102,7 +110,7 @@ def _refined_radius(word: Any, high: Any, low: Any) -> Any:
     return np.float32(math.sqrt(-2.0 * (e * _LOG2 + 2.0 * atanh)))
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _pair(radius_word: Any, angle_word: Any) -> Any:
     """Two independent normals from two words."""
     r = _radius(radius_word)
@@ -110,7 +118,7 @@ def _pair(radius_word: Any, angle_word: Any) -> Any:
     return r * c, r * s
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _refined_pair(radius_word: Any, angle_word: Any, high: Any, low: Any) -> Any:
     """Two independent normals from two words and 64 more bits of the radius."""
     r = _refined_radius(radius_word, high, low)
@@ -118,7 +126,7 @@ def _refined_pair(radius_word: Any, angle_word: Any, high: Any, low: Any) -> Any
     return r * c, r * s
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _refine(block: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, out: Any, at: Any) -> None:
     """Write the four normals of one block again where their radius lies in the far tail."""
     w0, w1, w2, w3 = _block(block, c1, c2, c3, k0, k1)
@@ -130,7 +138,7 @@ def _refine(block: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, out: Any, a
             out[at + 2], out[at + 3] = _refined_pair(w2, w3, x2, x3)
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _fill_normals(c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, first: int, out: Any) -> None:
     """Fill `out`, whole blocks of four, with the normals of the blocks from `first` on."""
     blocks = out.size // 4
@@ -147,14 +155,14 @@ def _fill_normals(c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, first: int, out: 
                 _refine(np.uint64(first + b), c1, c2, c3, k0, k1, out, 4 * b)
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _fill_words(c1: Any, c2: Any, c3: Any, k0: Any, k1: Any, first: int, out: Any) -> None:
     """Fill `out`, whole blocks of four, with the words of the blocks from `first` on."""
     for b in range(out.size // 4):
         out[4 * b], out[4 * b + 1], out[4 * b + 2], out[4 * b + 3] = _block(np.uint64(first + b), c1, c2, c3, k0, k1)
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _shuffle_head(draws: Any, order: Any) -> None:
     """Fisher and Yates's shuffle, forwards, of as many places as there are draws."""
     n = np.uint64(order.size)

@@ -1,4 +1,9 @@
+import hashlib
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +98,32 @@ def test_bits_are_fixed_for_ever():
         "0x1.2cab360000000p+0",
         "0x1.cff1300000000p+0",
     ]
+
+
+def digest(tmp_path, **environment):
+    """Hash of many normals, drawn by a new process that compiles anew."""
+    code = (
+        "import hashlib; from kppstat.noise import normals; "
+        "print(hashlib.sha256(normals(3, 2**40, 9, 3_000_001).tobytes()).hexdigest())"
+    )
+    root = str(Path(__file__).parents[2])
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": root, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True).stdout
+
+
+def test_bits_do_not_depend_on_the_processor(tmp_path):
+    # A processor without vector instructions or fused multiply-add, against this one.
+    plain = digest(tmp_path / "plain", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    slow = digest(tmp_path / "slow", NUMBA_OPT="0")
+    here = hashlib.sha256(philox.normals(3, 2**40, 9, 3_000_001).tobytes()).hexdigest()
+    assert plain.strip() == slow.strip() == here
+
+
+def test_works_where_no_compiled_code_can_be_kept(monkeypatch):
+    caching = pytest.importorskip("numba.core.caching")
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    double = philox._compiled(lambda x: 2 * x)
+    assert double(2) == 4
 
 
 def radius(word, fraction):
