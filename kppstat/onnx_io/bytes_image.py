@@ -25,8 +25,9 @@ class BytesImage:
         rest.graph.initializer.extend(tensor(name, v) for name, v in constants.items() if name not in weights)
         self._pieces: list[bytes] = [rest.SerializeToString()]
         self._slots: dict[str, Slot] = {}
-        for name in weights & constants.keys():
-            values = constants[name]
+        for name, values in constants.items():
+            if name not in weights:
+                continue
             part = ModelProto(graph=GraphProto(initializer=[tensor(name, values)])).SerializeToString()
             body = values.tobytes()
             if not part.endswith(body):

@@ -1,7 +1,6 @@
 """Load each model in a process of its own first: a damaged file can crash or stall the native libraries.
 
-The process is started with the first model and serves all that follow, one line of JSON each way. Running this module
-(`python -m kppstat.onnx_io.rehearsal`) is that process.
+The process is started with the first model and serves all that follow, one line of JSON each way.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from kppstat.errors import ModelError
 
 SECONDS = 600.0  # within which any model in use loads
 STARTING = 60.0  # seconds to import onnx and onnxruntime
-COMMAND = (sys.executable, "-P", "-m", "kppstat.onnx_io.rehearsal")
+COMMAND = (sys.executable, "-P", "-c", f"from {__name__} import serve; serve()")
 
 
 def rehearse(path: Path, *, fold_batch_norm: bool) -> None:
@@ -37,7 +36,10 @@ def rehearse(path: Path, *, fold_batch_norm: bool) -> None:
         stage = _STAGES[os.getpid()]
         if stage is None:
             return
-        request = {"folder": os.getcwd(), "path": str(path), "fold_batch_norm": fold_batch_norm}
+        try:
+            request = {"folder": os.getcwd(), "path": str(path), "fold_batch_norm": fold_batch_norm}
+        except OSError:  # the working folder is gone
+            return
         try:
             answer = stage.ask(request, SECONDS)
         except BaseException:  # Ctrl-C: an answer that nobody waits for must not meet the next question
@@ -134,8 +136,8 @@ def _close() -> None:
         stage.close()
 
 
-def _serve() -> None:
-    """Answer requests until the questioner is gone."""
+def serve() -> None:
+    """Be the other process: answer requests until the questioner is gone."""
     from kppstat.onnx_io.load import load_here
     from kppstat.onnx_io.session import Session
 
@@ -158,7 +160,3 @@ def _serve() -> None:
             say({})
         except ModelError as error:
             say({"what": error.what, "where": error.where, "remedy": error.remedy})
-
-
-if __name__ == "__main__":
-    _serve()

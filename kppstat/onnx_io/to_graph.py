@@ -45,8 +45,9 @@ def _value(attribute: AttributeProto) -> Any:
             return attribute.s.decode("utf-8", "replace")
         case AttributeProto.STRINGS:
             return tuple(s.decode("utf-8", "replace") for s in attribute.strings)
-    value = helper.get_attribute_value(attribute)
-    return value if isinstance(value, (int, float)) else tuple(value)
+        case AttributeProto.INTS | AttributeProto.FLOATS:
+            return tuple(helper.get_attribute_value(attribute))
+    return helper.get_attribute_value(attribute)
 
 
 def _port(value: ValueInfoProto) -> Port:
