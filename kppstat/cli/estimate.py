@@ -141,7 +141,7 @@ def estimate(
 def _introduce(study: Study) -> None:
     model, data = study.model, study.data
     err.print(f"[bold]{model.path.name}[/] on {len(data):,} inputs from {data.source}", soft_wrap=True)
-    err.print(f"clean {study.performance.name}: [bold]{_show(study, study.clean)}[/]")
+    err.print(f"clean {study.performance.name}: [bold]{study.show(study.clean)}[/]")
     table = plain_table("weights with device variation", "shape", ">count", ">sd of the deviation")
     for t in Tensors.of(model, study.variation).noisy:
         table.add_row(t.name, "x".join(map(str, t.shape)), f"{t.count:,}", f"{t.sd:.4g}")
@@ -195,22 +195,14 @@ def _line(study: Study, state: State, begun: float) -> Text:
     low, high = max(state.low, study.performance.low), min(state.high, study.performance.high)
     left = _time_left(state, begun)
     parts = [
-        f"KPP({q.k:g}) {_show(study, state.kpp)}",
-        f"[{_show(study, low)}, {_show(study, high)}] {state.guarantee}",
+        f"KPP({q.k:g}) {study.show(state.kpp)}",
+        f"[{study.show(low)}, {study.show(high)}] {state.guarantee}",
         f"{state.instances:,} instances",
         f"{state.evaluations:,.1f} evaluations",
         f"{state.evaluations / max(passed, 1e-9):.3g}/s",
         f"{duration(left)} left" if left else state.phase,
     ]
     return Text("  ".join(parts), overflow="ellipsis", no_wrap=True)
-
-
-def _show(study: Study, score: float) -> str:
-    if score != score or abs(score) == float("inf"):
-        return "unknown"
-    if study.performance.name.startswith("top"):
-        return f"{100 * score:.2f} %"
-    return f"{-score if study.performance.loss else score:.4g}"
 
 
 def _answer(result: Estimate, *, quiet: bool) -> None:

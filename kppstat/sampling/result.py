@@ -118,6 +118,8 @@ class Estimate:
         Where they came from.
     model_sha256, data_sha256 : str
     versions : mapping of str to str
+    loss, fraction : bool
+        Whether performance is a loss; whether it is a fraction, shown in percent.
     values : ndarray, shape (instances,)
         Best guess of each instance's performance.
     trace : tuple of State
@@ -152,27 +154,25 @@ class Estimate:
     model_sha256: str
     data_sha256: str
     versions: Mapping[str, str]
-    loss: bool = False
+    loss: bool
+    fraction: bool
     values: np.ndarray = field(repr=False)
     trace: tuple[State, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return the answer in one honest sentence."""
-        side = "stay below a" if self.loss else "reach"
-        what = f"{self.performance} of"
+        side = "stay below a" if self.loss else "reach a"
         interval = f"[{self.show(self.ci_low)}, {self.show(self.ci_high)}]"
-        reach = f"All but {self.k:g} % of the instances {side} {what} {self.show(self.kpp)}"
+        reach = f"All but {self.k:g} % of the instances {side} {self.performance} of {self.show(self.kpp)}"
         return (
             f"{reach}; {100 * self.confidence:g} % interval {interval}, guarantee {self.guarantee}, "
             f"from {self.instances:,} instances at the cost of {self.evaluations:,.0f} evaluations."
         )
 
     def show(self, performance: float) -> str:
-        """Return a performance as text: percent for accuracies, the number otherwise."""
-        if not math.isfinite(performance):
-            return "unknown"
-        return f"{100 * performance:.2f} %" if self.performance.startswith("top") else f"{performance:.4g}"
+        """Return a performance as text: in percent where it is a fraction."""
+        return shown(performance, fraction=self.fraction)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values for JSON; ends of the interval that are not finite are None."""
@@ -191,13 +191,32 @@ class Estimate:
         Returns
         -------
         matplotlib.figure.Figure
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed or the file cannot be written.
         """
         from kppstat.sampling.figures import distribution
+        from kppstat.style import save
 
         figure = distribution(self)
         if path is not None:
-            figure.savefig(path)
+            save(figure, path)
         return figure
+
+
+def shown(performance: float, *, fraction: bool) -> str:
+    """Return a performance as text: in percent where it is a fraction.
+
+    Examples
+    --------
+    >>> shown(0.8417, fraction=True), shown(0.8417, fraction=False), shown(-math.inf, fraction=True)
+    ('84.17 %', '0.8417', 'unknown')
+    """
+    if not math.isfinite(performance):
+        return "unknown"
+    return f"{100 * performance:.2f} %" if fraction else f"{performance:.4g}"
 
 
 _JSON = (

@@ -20,7 +20,7 @@ from kppstat.performance import Performance, performance_named
 from kppstat.runs import Journal
 from kppstat.sampling.monte_carlo import MonteCarlo
 from kppstat.sampling.question import Question
-from kppstat.sampling.result import Estimate, State
+from kppstat.sampling.result import Estimate, State, shown
 
 TRACE = 400  # states kept for the figure of convergence
 
@@ -101,6 +101,15 @@ class Study:
         if self.journal is not None:
             self.journal.__exit__()
 
+    @property
+    def fraction(self) -> bool:
+        """Whether performance is a fraction, such as an accuracy."""
+        return (self.performance.low, self.performance.high) == (0, 1)
+
+    def show(self, score: float) -> str:
+        """Return a mean score as text, a loss with its own sign."""
+        return shown(-score if self.performance.loss else score, fraction=self.fraction)
+
     def states(self) -> Iterator[State]:
         """Run, and yield where the estimation stands after each step; the last state is the answer."""
         reveal = self.engine.map if self.journal is None else self.journal.through(self.engine.map)
@@ -145,6 +154,7 @@ class Study:
             method=self.estimator.name,
             performance=self.performance.name,
             loss=loss,
+            fraction=self.fraction,
             clean=sign * self.clean,
             mean=sign * sample.mean,
             sd=sample.sd,
@@ -171,10 +181,9 @@ class Study:
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width
-        fraction = self.performance.low == 0 and self.performance.high == 1
         if wanted is None:
-            return (0.005 if fraction else max(abs(self.clean), 1e-6) / 100), ()
-        if fraction and wanted >= 0.1:
+            return (0.005 if self.fraction else max(abs(self.clean), 1e-6) / 100), ()
+        if self.fraction and wanted >= 0.1:
             # As a fraction this would promise nothing; what is meant is plain enough, and said.
             return wanted / 100, (f"The half-width {wanted:g} was read as percentage points.",)
         return wanted, ()

@@ -77,7 +77,7 @@ def test_what_carries_noise_is_said_before_anything_else(few_inputs: Path, capsy
     said = capsys.readouterr()
     assert said.err.index("clean top-1") < said.err.index("layers.0.weight")
     assert "layers.0.bias" in said.err
-    assert said.out.startswith("All but 1 % of the instances reach top-1 accuracy of")
+    assert said.out.startswith("All but 1 % of the instances reach a top-1 accuracy of")
 
 
 def test_quiet_says_the_answer_only(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ def made(values, *, k=1.0, loss=False, performance="top-1 accuracy", half_width=
         "method": "mc",
         "performance": performance,
         "loss": loss,
+        "fraction": performance.startswith("top"),
         "clean": float(np.max(scores)) * sign,
         "mean": float(values.mean()),
         "sd": float(values.std()) if np.isfinite(values).all() else math.nan,
