@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,17 +59,14 @@ class Correlated(NoiseModel):
 
     def __post_init__(self) -> None:
         checked(self)
+        if not isinstance(self.noise, NoiseModel):
+            object.__setattr__(self, "noise", model_from_dict(self.noise))
         shares = self.tensor + self.array + self.row + self.column
         if shares > 1 + 1e-12:
             what = f"the shares add to {shares:g}"
             raise NoiseError(what, where="noise model correlated", remedy="Give shares that add to at most 1")
         if not self.noise.independent:
             raise NoiseError("it is correlated already", where="noise model correlated", remedy="Name all shares once")
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        """Build the model from the description of the noise and the shares."""
-        return cls(**{**parameters, "noise": model_from_dict(parameters["noise"])})
 
     @property
     def independent(self) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from kppstat.errors import NoiseError
 from kppstat.noise.chain import law_from
-from kppstat.noise.encoding import Encoding, check_steps, encoding_from_dict
+from kppstat.noise.encoding import Encoding, check_steps, encoding_from
 from kppstat.noise.law import Law, draws, expect, program
 from kppstat.noise.model import NoiseModel
 from kppstat.noise.registry import noise_model
@@ -22,9 +22,10 @@ class Encoded(NoiseModel):
     Parameters
     ----------
     encoding : sequence of Encoding
-        Steps in order, such as ``(Pair(), Slices(8, 2))``: bit slices of pairs.
+        Steps in order, such as ``(Pair(), Slices(8, 2))``: bit slices of pairs. A noise file gives their names or
+        tables ``{step = NAME, ...}``.
     device : Law
-        What becomes of every device; a `Chain` for several things in order of time.
+        What becomes of every device; a `Chain`, or in a noise file a list, for several things in order of time.
 
     Examples
     --------
@@ -47,19 +48,13 @@ class Encoded(NoiseModel):
     device: Law
 
     def __post_init__(self) -> None:
-        steps = tuple(self.encoding)
+        given = self.encoding if isinstance(self.encoding, list | tuple) else [self.encoding]
+        steps = tuple(encoding_from(step) for step in given)
         object.__setattr__(self, "encoding", steps)
+        object.__setattr__(self, "device", law_from(self.device))
         if check_steps(steps) and not self.device.signed:
             what = f"{self.device.name} is a law of conductances, which have no sign"
             raise NoiseError(what, where="noise model", remedy='Put "pair" or "offset" into its encoding')
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        """Build the model from descriptions of the steps and of the law."""
-        steps = parameters["encoding"]
-        if not isinstance(steps, list | tuple):
-            steps = [steps]
-        return cls(tuple(encoding_from_dict(step) for step in steps), law_from(parameters["device"]))
 
     def draws(self, shape: tuple[int, ...]) -> int:
         """Return how many standard normals a tensor of this shape takes."""

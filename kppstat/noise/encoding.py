@@ -74,14 +74,16 @@ def encodings() -> dict[str, type[Encoding]]:
     return dict(sorted(_ENCODINGS.items()))
 
 
-def encoding_from_dict(description: str | Mapping[str, Any]) -> Encoding:
-    """Build an encoding step from its name or its table ``{step = NAME, ...}``.
+def encoding_from(description: Encoding | str | Mapping[str, Any]) -> Encoding:
+    """Return an encoding step from itself, its name, or its table ``{step = NAME, ...}``.
 
     Examples
     --------
-    >>> encoding_from_dict({"step": "slices", "bits": 8, "per_device": 2})
+    >>> encoding_from({"step": "slices", "bits": 8, "per_device": 2})
     Slices(bits=8, per_device=2)
     """
+    if isinstance(description, Encoding):
+        return description
     given = {"step": description} if isinstance(description, str) else description
     if not isinstance(given, Mapping):
         raise NoiseError(

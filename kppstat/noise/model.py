@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from kppstat.noise.parameters import checked
 
@@ -66,11 +66,6 @@ class NoiseModel(ABC):
     @abstractmethod
     def moments(self, w: Any) -> tuple[Any, Any]:
         """Return the mean and the variance of each element of ``T(w, Z)``, each of the shape of `w`."""
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        """Build the model from the parameters of a noise file."""
-        return cls(**parameters)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters under the key ``model`` and their own names, as a TOML file would give them."""

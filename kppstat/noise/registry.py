@@ -85,7 +85,7 @@ def model_from_dict(description: Mapping[str, Any], *, where: str = "noise model
     try:
         if "unit" in given:
             given["sigma"] = convert(given["sigma"], given.pop("unit"))
-        return cls.from_parameters(given)
+        return cls(**given)
     except NoiseError as error:
         raise NoiseError(error.what, where=where, remedy=error.remedy) from None
 

@@ -93,3 +93,31 @@ def test_descriptions_may_be_lists():
 def test_mistakes_are_named(description, message):
     with pytest.raises(NoiseError, match=message):
         model_from_dict(description)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments_of_many_values_are_interpolated(dtype):
+    w = np.concatenate([[1.0, -1.0], np.random.default_rng(0).normal(0, 0.3, 20_000).clip(-1, 1)]).astype(dtype)
+    many = PCM.moments(w)
+    few = PCM.moments(np.concatenate([w[:2], w[-500:]]).astype(np.float64))
+    for got, expected in zip(many, few, strict=True):
+        assert got.dtype == dtype
+        # Read noise of PCM is steep below a hundredth of the range.
+        np.testing.assert_allclose(got[-500:], expected[2:], rtol=2e-3, atol=1e-6)
+
+
+def test_interpolated_moments_have_gradients():
+    torch = pytest.importorskip("torch")
+    w = torch.linspace(-1, 1, 10_001, dtype=torch.float64, requires_grad=True)
+    for i, moment in enumerate(PCM.moments(w)):
+        (gradient,) = torch.autograd.grad(moment[5000:9999].sum(), w, retain_graph=True)
+        values = PCM.moments(w.detach().numpy())[i]
+        slope = np.gradient(values, 2 / 10_000)
+        close = np.isclose(gradient[6000:9000].numpy(), slope[6000:9000], rtol=0.05, atol=1e-4)
+        assert np.mean(close) > 0.995  # all but where the published fits have kinks
+
+
+def test_equal_weights_have_moments():
+    mean, variance = PCM.moments(np.full(10_000, 0.3))
+    assert np.isfinite(mean).all()
+    assert (variance > 0).all()

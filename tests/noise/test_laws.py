@@ -207,13 +207,13 @@ def test_models_are_values(name):
     assert model.independent is not isinstance(model, Correlated)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_correlation_leaves_the_law_of_each_weight(data):
     # Cells of one call are dependent, so independent instances of a small tensor are drawn one by one.
     model = model_from_dict({"model": "correlated", **data.draw(PARAMETERS["correlated"])})
     w = np.array([[1.0, -0.3], [0.2, -0.8]])
-    n = 3000
+    n = 1500
     drawn = np.stack([model.weights(w, normals(5, i, 0, model.draws(w.shape))) for i in range(n)])
     mean, variance = model.moments(w)
     spread = drawn.var(axis=0)
