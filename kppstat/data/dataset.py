@@ -19,10 +19,12 @@ class Dataset:
     Attributes
     ----------
     inputs : mapping of str to ndarray
-        By name of the model's inputs; the first axis counts the inputs, except in an array without axes, which is a
-        constant. Large arrays are memory-mapped and keep the dtype of their file: feed what `batch` returns.
+        By name of the model's inputs; the first axis counts the inputs, except where `whole` says otherwise. Large
+        arrays are memory-mapped and keep the dtype of their file: feed what `batch` returns.
     dtypes : mapping of str to dtype
         What the model takes.
+    whole : frozenset of str
+        Inputs that are the same for all: settings, initial states.
     targets : ndarray or None
         None where the data has none: then the clean model's own answers take their place.
     source : str
@@ -35,19 +37,20 @@ class Dataset:
 
     inputs: Mapping[str, np.ndarray]
     dtypes: Mapping[str, np.dtype]
+    whole: frozenset[str]
     targets: np.ndarray | None
     source: str
     sha256: str
     notes: tuple[str, ...]
 
     def __len__(self) -> int:
-        return next(len(a) for a in self.inputs.values() if a.ndim)
+        return next(len(a) for name, a in self.inputs.items() if name not in self.whole)
 
     def batch(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
         """Return the inputs of these numbers as the model takes them."""
         return {
             # Arrays mapped from inside a .npz file may begin at any byte.
-            name: np.require(array[rows] if array.ndim else array, self.dtypes[name], ["C", "A"])
+            name: np.require(array if name in self.whole else array[rows], self.dtypes[name], ["C", "A"])
             for name, array in self.inputs.items()
         }
 

@@ -10,6 +10,7 @@ from kppstat.data.dataset import Dataset, blocks, content_hash
 from kppstat.errors import DataError
 from kppstat.graph import Port
 from kppstat.onnx_io import Model
+from kppstat.onnx_io.batch import batch_inputs
 
 #: Inputs are cast once if the result takes at most this many bytes, and batch by batch otherwise.
 _CAST_AT_ONCE = 1 << 30
@@ -45,8 +46,10 @@ def from_arrays(
     ports = model.graph.inputs
     named = _by_port(arrays, ports, source)
     remarks = list(notes)
-    inputs = {port.name: _fitted(named[port.name], port, model.batch, source, remarks) for port in ports}
-    counts = {name: len(a) for name, a in inputs.items() if a.ndim}
+    counting = batch_inputs(ports)[0]
+    whole = frozenset(p.name for p in ports if p.shape is not None and p.name not in counting)
+    inputs = {port.name: _fitted(named[port.name], port, port.name in whole, source, remarks) for port in ports}
+    counts = {name: len(a) for name, a in inputs.items() if name not in whole}
     if targets is not None:
         targets = _plain(targets, "targets", source)
         if not targets.ndim:
@@ -62,7 +65,7 @@ def from_arrays(
         _all_finite(inputs[name], name, source)
     if targets is not None:
         _all_finite(targets, "targets", source)
-    return Dataset(inputs, dtypes, targets, source, digest, tuple(remarks))
+    return Dataset(inputs, dtypes, whole, targets, source, digest, tuple(remarks))
 
 
 def _by_port(arrays: Mapping[str, np.ndarray], ports: tuple[Port, ...], source: str) -> dict[str, np.ndarray]:
@@ -81,7 +84,7 @@ def _by_port(arrays: Mapping[str, np.ndarray], ports: tuple[Port, ...], source: 
     return {name: arrays[name] for name in wanted}
 
 
-def _fitted(array: np.ndarray, port: Port, batch: int | None, source: str, notes: list[str]) -> np.ndarray:
+def _fitted(array: np.ndarray, port: Port, whole: bool, source: str, notes: list[str]) -> np.ndarray:
     """Check dtype and shape; add axes of length 1 where only those are missing."""
     array = _plain(array, port.name, source)
     target = np.dtype(port.dtype)
@@ -91,12 +94,14 @@ def _fitted(array: np.ndarray, port: Port, batch: int | None, source: str, notes
             where=source,
             remedy=f"Save it as {target}",
         )
+    if whole:
+        if not _matches(array.shape, port.shape or ()):
+            raise _misfit(array, port, source, "It is the same for all inputs: give it without an axis for them")
+        return array
+    if not array.ndim:
+        raise _misfit(array, port, source, "Give it one axis for the inputs, then the axes of one input")
     if port.shape is None:
         return array
-    if port.shape == () or not array.ndim:
-        if array.size != 1 or port.shape not in ((), (1,)):
-            raise _misfit(array, port, source, "Give it one axis for the inputs, then the axes of one input")
-        return array.reshape(port.shape)
     inner = port.shape[1:]
     if _matches(array.shape[1:], inner):
         return array
@@ -143,9 +148,9 @@ def _layout_remedy(shape: tuple[int, ...], inner: tuple[int | None, ...]) -> str
 
 
 def _misfit(array: np.ndarray, port: Port, source: str, remedy: str) -> DataError:
-    shape = "(" + ", ".join(["n", *("?" if s is None else str(s) for s in (port.shape or ())[1:])]) + ")"
+    sizes = ["n" if i == 0 and s is None else "?" if s is None else str(s) for i, s in enumerate(port.shape or ())]
     return DataError(
-        f"array for input '{port.name}' has shape {array.shape}, and the model takes {shape}",
+        f"array for input '{port.name}' has shape {array.shape}, and the model takes ({', '.join(sizes)})",
         where=source,
         remedy=remedy,
     )

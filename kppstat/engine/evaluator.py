@@ -217,7 +217,7 @@ class Evaluator:
     def _gathered(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Gather inputs into buffers that are used again and again."""
         data = self.dataset
-        if not all(a.ndim and a.flags.aligned and a.dtype == data.dtypes[name] for name, a in data.inputs.items()):
+        if data.whole or not all(a.flags.aligned and a.dtype == data.dtypes[name] for name, a in data.inputs.items()):
             return data.batch(rows)
         feed = {}
         for name, array in data.inputs.items():

@@ -33,3 +33,15 @@ def two_inputs(folder: Path) -> Model:
         w=zoo.draw(5, 4),
     )
     return load(zoo.save(proto, folder / "net.onnx"))
+
+
+def with_a_setting(folder: Path) -> Model:
+    """A model with an input `gain` that is the same for all inputs."""
+    proto = zoo.parse(
+        """net (float[N, 4] x, float gain) => (float[N, 3] out) {
+            h = MatMul (x, w)
+            out = Mul (h, gain)
+        }""",
+        w=zoo.draw(4, 3),
+    )
+    return load(zoo.save(proto, folder / "net.onnx"))

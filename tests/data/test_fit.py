@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kppstat.data import fit, from_arrays
 from kppstat.errors import DataError
-from tests.data.networks import one_input, two_inputs
+from tests.data.networks import one_input, two_inputs, with_a_setting
 
 
 def refusal(arrays: dict[str, np.ndarray], targets: np.ndarray | None, model: object) -> str:
@@ -114,3 +114,11 @@ def test_lengths(tmp_path: Path) -> None:
 
 def test_a_model_with_two_inputs_names_them(tmp_path: Path) -> None:
     assert "'a', 'b'" in refusal({"x": np.zeros((3, 2))}, None, two_inputs(tmp_path))
+
+
+def test_an_input_that_is_the_same_for_all_is_fed_whole(tmp_path: Path) -> None:
+    model = with_a_setting(tmp_path)
+    data = from_arrays({"x": np.ones((3, 4)), "gain": np.array(2.0)}, None, model)
+    assert len(data) == 3
+    assert data.batch(np.array([1, 2]))["gain"].tolist() == 2.0
+    assert "same for all inputs" in refusal({"x": np.ones((3, 4)), "gain": np.ones(3)}, None, model)
