@@ -54,7 +54,7 @@ class MonteCarlo:
         self._expected = math.nan
         self._sequence = QuantileSequence(question.p, question.alpha, t_opt=self._sequence_best())
         self._alpha_by_clock = question.alpha
-        self._bracket = (-math.inf, math.inf)
+        self._bracket = self._nested = (-math.inf, math.inf)
 
     def states(self, reveal: Reveal) -> Iterator[State]:
         """Run and yield the state after each instance, the answer last; `reveal` evaluates tasks in order."""
@@ -157,8 +157,12 @@ class MonteCarlo:
 
     def _anytime(self, phase: str, *, done: bool = False) -> State:
         """Return the state with the confidence sequence over all instances: what holds if somebody stops here."""
-        ends = _ends(self._all, *self._sequence.ranks(len(self._all)))
-        return self._state(self._all, ends, "anytime", phase, done=done)
+        low, high = _ends(self._all, *self._sequence.ranks(len(self._all)))
+        # All its intervals hold at once, so it never has to widen again.
+        low, high = max(low, self._nested[0]), min(high, self._nested[1])
+        if low <= high:
+            self._nested = low, high
+        return self._state(self._all, self._nested, "anytime", phase, done=done)
 
     def _state(
         self,
@@ -170,10 +174,11 @@ class MonteCarlo:
         done: bool = False,
         converged: bool = False,
     ) -> State:
+        kpp = values[quantile_rank(len(values), self._question.p) - 1] if values else math.nan
         return State(
             instances=len(self._all),
             evaluations=float(len(self._all)),
-            kpp=values[quantile_rank(len(values), self._question.p) - 1] if values else math.nan,
+            kpp=min(max(kpp, ends[0]), ends[1]),
             low=ends[0],
             high=ends[1],
             guarantee=guarantee,

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,6 +79,12 @@ def test_a_clock_keeps_exact_and_a_hand_gets_the_sequence() -> None:
         assert end.guarantee == promised
         assert end.done
         assert -math.inf < end.low <= end.kpp <= end.high < math.inf
+
+
+def test_the_interval_on_the_way_is_nested() -> None:
+    states = list(MonteCarlo(Question(k=10, guarantee="anytime"), half_width=0.003).states(machine(normal)))
+    assert all(a.low <= b.low and b.high <= a.high for a, b in pairwise(states))
+    assert states[-1].converged
 
 
 def test_first_shifts_the_instances() -> None:
