@@ -52,10 +52,14 @@ def read(path: str | Path) -> Variation:
         raise NoiseError("is not text in UTF-8", where=where, remedy="Give a TOML file") from None
     try:
         description = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = str(error) or "nested too deeply"
-        raise NoiseError(f"is not TOML: {reason}", where=where, remedy="Mend the line named") from None
-    return from_dict(_with_columns(description, Path(path).parent), where=where)
+    except tomllib.TOMLDecodeError as error:
+        raise NoiseError(f"is not TOML: {error}", where=where, remedy="Mend the line named") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or an integer of thousands of digits
+        raise NoiseError(f"is beyond reason: {error}", where=where, remedy="Write it more plainly") from None
+    try:
+        return from_dict(_with_columns(description, Path(path).parent), where=where)
+    except RecursionError:
+        raise NoiseError("is nested too deeply", where=where, remedy="Write it more plainly") from None
 
 
 def _with_columns(value: Any, folder: Path) -> Any:

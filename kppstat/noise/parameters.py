@@ -24,6 +24,16 @@ def _field(meaning: str, check: Callable[[str, Any], Any], default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"meaning": meaning, "check": check})
 
 
+def _float(value: Any) -> float:
+    """Return a real number as a float, or nan."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return math.nan
+
+
 def real(
     meaning: str,
     *,
@@ -39,14 +49,10 @@ def real(
     bounds += [f"of {high:g} or less"] if high < math.inf else []
 
     def check(name: str, value: Any) -> float:
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            converted = float(value)
-            if (
-                (math.isfinite(converted) or not finite)
-                and low <= converted <= high
-                and (converted > above or above == -math.inf)
-            ):
-                return converted
+        converted = _float(value)
+        whole = math.isfinite(converted) or (converted == math.inf and not finite)
+        if whole and low <= converted <= high and (converted > above or above == -math.inf):
+            return converted
         remedy = f"Give a{' finite' if finite else ''} number {' and '.join(bounds)}".rstrip()
         raise NoiseError(f"{name} is {value!r}", where="noise model", remedy=remedy)
 

@@ -139,4 +139,7 @@ def convert(value: float, unit: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NoiseError(f"sigma is {value!r}", where="noise model", remedy="Give a number")
-    return value * factor(unit)
+    try:
+        return value * factor(unit)
+    except OverflowError:
+        raise NoiseError("sigma is too large", where="noise model", remedy="Give a fraction of max|W|") from None

@@ -94,10 +94,10 @@ class Table(NormalLaw):
             value = getattr(self, name)
             try:
                 numbers = tuple(float(v) for v in value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise NoiseError(f"{name} is {value!r}", where=where, remedy="Give a list of numbers") from None
             if not all(math.isfinite(v) for v in numbers):
-                raise NoiseError(f"{name} holds a number that is not finite", where=where, remedy="Leave it out")
+                raise NoiseError(f"{name} holds a number that is not finite", where=where, remedy="Leave that row out")
             object.__setattr__(self, name, numbers)
         sizes = {len(self.levels), len(self.means), len(self.sds)}
         if len(sizes) > 1 or len(self.levels) < 2:

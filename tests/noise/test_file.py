@@ -29,7 +29,14 @@ def test_a_whole_file(tmp_path):
         (b"\xff\xfe", "is not text"),
         ("", "no model is named"),
         ('model = "gaussian"\nsigma = -1', "noise.toml: sigma is -1"),
-        ("a = " + "[" * 5000, "is not TOML"),
+        ("a = " + "[" * 5000, "is beyond reason|is not TOML"),
+        (
+            'model = "chain"\nlaws = ' + '[{model = "chain", laws = ' * 150 + "[]" + "}]" * 150,
+            "beyond reason|nested too deeply|no laws",
+        ),
+        ('model = "gaussian"\nsigma = 1' + "0" * 400, "sigma is 1"),
+        ('model = "gaussian"\nsigma = 1' + "0" * 5000, "is beyond reason"),
+        ('model = "gaussian"\nunit = "plain"\nsigma = 1' + "0" * 400, "sigma is"),
     ],
 )
 def test_bad_files_are_one_line_errors(tmp_path, text, message):

@@ -1,6 +1,9 @@
+import contextlib
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kppstat.errors import NoiseError
 from kppstat.noise import Gaussian, RightCensored, Variation, from_dict, model_from_dict, models, noise_model
@@ -53,3 +56,45 @@ def test_every_model_is_documented():
         assert cls.unit, name
         assert cls.source, name
         assert cls.__doc__, name
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    """Every path into a nested description."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from places(inner, (*path, i))
+
+
+def replaced(value, path, new):
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], new)
+    return copy
+
+
+@pytest.mark.parametrize("name", sorted(models()))
+@settings(max_examples=60)
+@given(data=st.data())
+def test_no_description_gives_another_error_than_a_noise_error(name, data):
+    whole = {"model": name, **models()[name].example}
+    path = data.draw(st.sampled_from(list(places(whole))))
+    description = replaced(whole, path, data.draw(JSON))
+    with contextlib.suppress(NoiseError):
+        from_dict(description).to_dict()
+    for key in data.draw(st.lists(st.sampled_from(["sigma", "unit", "layers", "time", "laws"]), max_size=2)):
+        if isinstance(description, dict):
+            description[key] = data.draw(JSON)
+    with contextlib.suppress(NoiseError):
+        from_dict(description).to_dict()
