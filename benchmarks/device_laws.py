@@ -4,7 +4,7 @@ aihwkit needs an environment of its own:
 
     python -m venv build/aihwkit
     build/aihwkit/bin/pip install -c constraints.txt torch aihwkit==1.1.0
-    python benchmarks/device_laws.py --peer-python build/aihwkit/bin/python
+    python -m benchmarks.device_laws --peer-python build/aihwkit/bin/python
 
 Without --peer-python the environment is made under build/ first. Prints a table; --json writes the numbers. Exits 1
 where a difference is beyond six standard errors of the sampling.
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
 LEVELS = np.array([-1.0, -0.75, -0.5, -0.2, -0.05, 0.0, 0.1, 0.35, 0.6, 0.9, 1.0])
 HOUR, DAY, MONTH = 3600.0, 86400.0, 30 * 86400.0
 
@@ -105,12 +106,12 @@ def peer(draws, out):
 
 def environment():
     """Make aihwkit's environment under build/ and return its Python."""
-    folder = Path(__file__).resolve().parents[1] / "build" / "aihwkit"
+    folder = ROOT / "build" / "aihwkit"
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        constraints = folder.parents[1] / "constraints.txt"
-        subprocess.run([python, "-m", "pip", "install", "-q", "-c", constraints, "torch", "aihwkit==1.1.0"], check=True)
+        command = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", "torch", "aihwkit==1.1.0"]
+        subprocess.run(command, check=True)
     return python
 
 
@@ -127,7 +128,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "peer.json"
         python = options.peer_python or environment()
-        subprocess.run([python, __file__, "--peer", out, "--draws", str(options.draws)], check=True)
+        command = [python, "-m", "benchmarks.device_laws", "--peer", out, "--draws", str(options.draws)]
+        subprocess.run(command, check=True, cwd=ROOT)
         found = json.loads(out.read_text())
     rows, worst = [], 0.0
     print(f"{'law':32} {'mean: worst z':>14} {'sd: worst z':>12} {'largest sd difference':>22}")
