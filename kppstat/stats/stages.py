@@ -119,7 +119,8 @@ def looks(sizes: Iterable[int], p: float, alpha: float, *, first_share: float = 
         following = next(coming, None)
         allowed = half if following is None else half * (1 - (1 - share) * (first / size) ** _DECAY)
         yield Look(size, below.rank(size, allowed), size + 1 - above.rank(size, allowed), confidence)
-        size, previous = following, size
+        previous = size
+        size = following
 
 
 def growing_sizes(first: int, growth: float = 1.25) -> Iterator[int]:
