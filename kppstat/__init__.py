@@ -20,6 +20,8 @@ _WHERE = {
     "KppstatError": "kppstat.errors",
     "load": "kppstat.onnx_io",
     "save": "kppstat.onnx_io",
+    "sweep": "kppstat.sampling.sweep",
+    "Sweep": "kppstat.sampling.sweep",
 }
 __all__ = sorted([*_WHERE, "__version__"])
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from kppstat.sampling import Estimate as Estimate
     from kppstat.sampling import Study as Study
     from kppstat.sampling import estimate as estimate
+    from kppstat.sampling.sweep import Sweep as Sweep
+    from kppstat.sampling.sweep import sweep as sweep
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from kppstat.errors import SettingError
 from kppstat.noise import Variation
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, performance_named
-from kppstat.runs import Journal
+from kppstat.runs import Journal, Reveal
 from kppstat.sampling.monte_carlo import MonteCarlo
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
@@ -110,10 +110,14 @@ class Study:
         """Return a mean score as text, a loss with its own sign."""
         return shown(-score if self.performance.loss else score, fraction=self.fraction)
 
+    @property
+    def reveal(self) -> Reveal:
+        """What evaluates tasks, through the journal where there is one."""
+        return self.engine.map if self.journal is None else self.journal.through(self.engine.map)
+
     def states(self) -> Iterator[State]:
         """Run, and yield where the estimation stands after each step; the last state is the answer."""
-        reveal = self.engine.map if self.journal is None else self.journal.through(self.engine.map)
-        for state in self.estimator.states(reveal):
+        for state in self.estimator.states(self.reveal):
             self._remember(state)
             yield state
             if not state.done and self._out_of_time():
