@@ -100,8 +100,8 @@ def checked_share(value: float, where: str) -> float:
     return share
 
 
-def checked_count(value: int, where: str, least: int = 1) -> int:
-    """Return `value` as an int of at least `least`.
+def checked_count(value: int, where: str, least: int = 1, most: int | None = None) -> int:
+    """Return `value` as an int of at least `least` and, where given, at most `most`.
 
     Raises
     ------
@@ -110,4 +110,6 @@ def checked_count(value: int, where: str, least: int = 1) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise SettingError(f"{value!r} is not a whole number of {least} or more", where=where)
+    if most is not None and value > most:
+        raise SettingError(f"{value!r} is more than {most}", where=where)
     return int(value)
