@@ -52,8 +52,8 @@ class Port:
 class Graph:
     """A network: nodes in an order in which they can run, and the constants that they read.
 
-    The body of If, Loop or Scan reads values of the graphs around it by name, and holds no constants of its own: all are
-    in the outermost graph. No two values of a network share a name, those of bodies included.
+    The body of If, Loop or Scan reads values of the graphs around it by name, and holds no constants of its own: all
+    are in the outermost graph. No two values of a network share a name, those of bodies included.
     """
 
     nodes: tuple[Node, ...]

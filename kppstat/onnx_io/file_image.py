@@ -16,10 +16,8 @@ from onnx import ModelProto
 
 from kppstat.errors import ModelError
 from kppstat.onnx_io.slots import Slot, slot_of
-from kppstat.onnx_io.stored import make_external, tensor
+from kppstat.onnx_io.stored import PAGE, SMALL, header, is_plain, tensor
 
-PAGE = 4096  # onnxruntime can map external data that start at a page
-SMALLEST = 1024  # bytes; smaller tensors stay in the model file
 MODEL, DATA = "model.onnx", "weights.data"
 
 
@@ -47,15 +45,15 @@ class FileImage:
         try:
             with (self._intended / DATA).open("wb") as stream:
                 for name, values in constants.items():
-                    stored = tensor(name, values)
-                    if name in weights or len(stored.raw_data) >= SMALLEST:
+                    if name in weights or (is_plain(values) and values.nbytes >= SMALL):
                         stream.write(bytes(-stream.tell() % PAGE))
+                        place = Slot(name, values.dtype, values.shape, stream.tell())
                         if name in weights:
-                            self._slots[name] = Slot(name, values.dtype, values.shape, stream.tell())
-                        offset = stream.tell()
-                        stream.write(stored.raw_data)
-                        make_external(stored, DATA, offset)
-                    model.graph.initializer.append(stored)
+                            self._slots[name] = place
+                        model.graph.initializer.append(header(name, values, DATA, place.place))
+                        stream.write(place.stored(values).data)
+                    else:
+                        model.graph.initializer.append(tensor(name, values))
             (self._intended / MODEL).write_bytes(model.SerializeToString())
         except OSError as error:
             raise _no_room(error) from error

@@ -12,7 +12,6 @@ from kppstat.graph import Port
 from kppstat.onnx_io.batch import batch_inputs, freed, together
 from kppstat.onnx_io.batch_norm import fold_batch_norms
 from kppstat.onnx_io.fold import fold
-from kppstat.onnx_io.image import image_of
 from kppstat.onnx_io.inputs import Trial, again, joined, trial
 from kppstat.onnx_io.lift import Lifted, all_nodes, lift
 from kppstat.onnx_io.model import Model
@@ -21,7 +20,7 @@ from kppstat.onnx_io.read import gist, read
 from kppstat.onnx_io.rehearsal import rehearse
 from kppstat.onnx_io.roles import canonical
 from kppstat.onnx_io.self_check import same
-from kppstat.onnx_io.session import Session
+from kppstat.onnx_io.session import Session, session_of
 from kppstat.onnx_io.to_graph import graph_of
 from kppstat.onnx_io.weights import find, why_none
 
@@ -148,15 +147,10 @@ def _ports(lifted: Lifted) -> tuple[Port, ...]:
     return graph_of(lifted.skeleton.graph, {}).inputs
 
 
-def _session(lifted: Lifted) -> Session:
-    image = image_of(lifted.skeleton, lifted.constants, ())  # its files go with it
-    return Session(image.patched({}), "the imported model")
-
-
 def _check(imported: _Imported, original: Session, found: Trial | None) -> list[str] | None:
     """Compare the imported model with the file on random inputs: return notes, or None if they differ."""
     try:
-        session = _session(imported.lifted)
+        session = session_of(imported.lifted.skeleton, imported.lifted.constants)
     except ModelError:
         return None  # onnxruntime may lack an operator of the new opset
     if found is None:
@@ -177,7 +171,7 @@ def _free_batch(lifted: Lifted, original: Session, found: Trial | None) -> tuple
     if wanted is not None:
         free = lifted if size is None else freed(lifted, names, size)
         try:
-            if same(_session(free).run(joined([found.feeds, *others], names)), wanted):
+            if same(session_of(free.skeleton, free.constants).run(joined([found.feeds, *others], names)), wanted):
                 note = f"The batch was fixed at {size}; it is free now, with the same outputs."
                 return free, None, [] if size is None else [note]
         except ModelError:

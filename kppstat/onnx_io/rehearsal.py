@@ -138,8 +138,10 @@ def _close() -> None:
 
 def serve() -> None:
     """Be the other process: answer requests until the questioner is gone."""
+    from onnx import ModelProto
+
     from kppstat.onnx_io.load import load_here
-    from kppstat.onnx_io.session import Session
+    from kppstat.onnx_io.session import session_of
 
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
@@ -154,9 +156,8 @@ def serve() -> None:
         try:
             os.chdir(request["folder"])
             model = load_here(Path(request["path"]), fold_batch_norm=request["fold_batch_norm"])
-            image = model.image()
             # The engine has onnxruntime optimise all it can, which takes other ways through its code.
-            Session(image.patched({}), request["path"], thorough=True)
+            session_of(ModelProto.FromString(model.skeleton), model.graph.constants, thorough=True)
             say({})
         except ModelError as error:
             say({"what": error.what, "where": error.where, "remedy": error.remedy})

@@ -15,9 +15,7 @@ from kppstat.errors import ModelError
 from kppstat.onnx_io.lift import Home, Lifted, lift
 from kppstat.onnx_io.model import Model
 from kppstat.onnx_io.read import File, every_tensor, read
-from kppstat.onnx_io.stored import external_bytes, make_external, tensor
-
-PAGE = 4096  # onnxruntime can map external data that start at a page
+from kppstat.onnx_io.stored import PAGE, external_bytes, make_external, tensor
 
 
 def save(model: Model, weights: Mapping[str, np.ndarray], out: str | Path) -> None:
@@ -145,7 +143,7 @@ def _move(stored: TensorProto, folder: Path, location: str, stream: IO[bytes]) -
     stream.write(bytes(-stream.tell() % PAGE))
     offset = stream.tell()
     stream.write(stored.raw_data)
-    make_external(stored, location, offset)
+    make_external(stored, location, offset, len(stored.raw_data))
 
 
 @contextlib.contextmanager

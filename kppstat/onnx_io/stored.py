@@ -25,6 +25,8 @@ PLAIN: dict[int, str] = {
     TensorProto.BOOL: "?",
 }
 LARGEST = 1 << 40  # bytes; a size beyond this is a damaged file
+SMALL = 1024  # bytes; tensors below this stay in the model file
+PAGE = 4096  # bytes; onnxruntime can map external data that start at a page
 
 
 def side_file(tensor: TensorProto, folder: Path) -> tuple[Path, int, int | None] | None:
@@ -119,9 +121,21 @@ def tensor(name: str, values: np.ndarray) -> TensorProto:
     return numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
 
 
-def make_external(tensor: TensorProto, location: str, offset: int) -> None:
+def is_plain(values: np.ndarray) -> bool:
+    """Say whether the bytes of an array are those that a file stores."""
+    return values.dtype.isnative and values.dtype.str in PLAIN.values() and values.flags.c_contiguous
+
+
+def header(name: str, values: np.ndarray, location: str, offset: int) -> TensorProto:
+    """Return a tensor whose values, an array that is plain, lie in a file beside the model."""
+    kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    result = TensorProto(name=name, data_type=kind, dims=values.shape)
+    make_external(result, location, offset, values.nbytes)
+    return result
+
+
+def make_external(tensor: TensorProto, location: str, offset: int, length: int) -> None:
     """Let a tensor say that its values lie in a file beside the model, and drop them."""
-    length = len(tensor.raw_data)
     tensor.ClearField("raw_data")
     del tensor.external_data[:]
     tensor.data_location = TensorProto.EXTERNAL
