@@ -23,12 +23,15 @@ _HERMITE = 24
 
 
 def full_scale(w: Any) -> Any:
-    """Return max|W| of a tensor, the unit of sigma, as an array without axes; 1 where there is none above 0."""
+    """Return max|W| of a tensor, the unit of sigma, as an array without axes; 0 where there are no weights."""
     xp = namespace(w)
-    if 0 in w.shape:
-        return xp.sum(w) + 1
-    top = xp.max(xp.abs(w))
-    return xp.where(top > 0, top, xp.ones_like(top))
+    return xp.sum(w) if 0 in w.shape else xp.max(xp.abs(w))
+
+
+def in_units(w: Any, scale: Any) -> Any:
+    """Return ``w / scale``, and 0 where the scale is 0: a tensor of zeros has no range, and so no deviation."""
+    xp = namespace(w)
+    return w / xp.where(scale > 0, scale, xp.ones_like(scale))
 
 
 class Law(NoiseModel):
@@ -105,7 +108,7 @@ def program(law: Law, steps: Sequence[Encoding], w: Any, z: Any) -> Any:
     """Return the weights after encoding, the law on every cell, and decoding."""
     xp = namespace(w)
     scale = full_scale(w)
-    cells, total = encode(steps, w / scale)
+    cells, total = encode(steps, in_units(w, scale))
     z = xp.reshape(xp.astype(z, w.dtype, copy=False), (len(cells), law.each, *w.shape))
     for (gain, x), normals in zip(cells, z, strict=True):
         total = total + gain * law.apply(x, x, normals)
@@ -115,7 +118,7 @@ def program(law: Law, steps: Sequence[Encoding], w: Any, z: Any) -> Any:
 def expect(law: Law, steps: Sequence[Encoding], w: Any) -> tuple[Any, Any]:
     """Return the mean and the variance of `program`: decoding is linear and the cells are independent."""
     scale = full_scale(w)
-    cells, mean = encode(steps, w / scale)
+    cells, mean = encode(steps, in_units(w, scale))
     variance: Any = 0.0
     for gain, x in cells:
         m, v = law.response(x, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.engine import Engine, Evaluator
-from kppstat.errors import SettingError
+from kppstat.errors import NoiseError, SettingError
 from kppstat.noise import Variation
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, performance_named
@@ -81,6 +81,13 @@ class Study:
         self.begun = time.monotonic()
         self.question, self.variation = question, variation
         self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
+        stray = variation.unmatched([w.name for w in self.model.weights])
+        if stray:
+            raise NoiseError(
+                f"no weight is called {', '.join(stray)}",
+                where="layers of the noise file",
+                remedy="`kppstat check` lists the names",
+            )
         self.data = data if isinstance(data, Dataset) else data_room.load(data, self.model)
         self.performance: Performance = performance_named(performance)
         evaluator = Evaluator(self.model, self.variation, self.data, self.performance, seed=question.seed)
@@ -115,7 +122,7 @@ class Study:
         """What evaluates tasks, through the journal where there is one."""
         return self.engine.map if self.journal is None else self.journal.through(self.engine.map)
 
-    def states(self) -> Iterator[State]:
+    def states(self) -> Generator[State]:
         """Run, and yield where the estimation stands after each step; the last state is the answer."""
         for state in self.estimator.states(self.reveal):
             self._remember(state)
@@ -126,9 +133,9 @@ class Study:
                 yield final
                 return
 
-    def interrupt(self) -> State:
-        """Return the state in which the estimation ends when the user stops it now: the interval valid so far."""
-        final = self.estimator.conclude("interrupted", by_hand=True)
+    def conclude(self, reason: str) -> State:
+        """Return the state in which the estimation ends when it is stopped now: the interval valid so far."""
+        final = self.estimator.conclude(reason, by_hand=True)
         self._remember(final)
         return final
 

@@ -120,11 +120,11 @@ def test_shape_and_dtype_are_those_of_the_weights(name, shape, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_zero_weights_give_finite_numbers(name):
+def test_a_tensor_of_zeros_stays_zero(name):
     model = example(name)
     w = np.zeros((4, 4), np.float32)
-    assert np.isfinite(model.weights(w, normals(0, 0, 0, model.draws(w.shape)))).all()
-    assert all(np.isfinite(m).all() for m in model.moments(w))
+    assert not model.weights(w, normals(0, 0, 0, model.draws(w.shape))).any()
+    assert not any(np.any(m) for m in model.moments(w))
 
 
 @pytest.mark.parametrize("name", NAMES)
