@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _WHERE = {
     "Estimate": "kppstat.sampling",
     "Study": "kppstat.sampling",
+    "Comparison": "kppstat.sampling.compare",
+    "compare": "kppstat.sampling.compare",
     "estimate": "kppstat.sampling",
     "Gaussian": "kppstat.noise",
     "NoiseModel": "kppstat.noise",
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from kppstat.sampling import Estimate as Estimate
     from kppstat.sampling import Study as Study
     from kppstat.sampling import estimate as estimate
+    from kppstat.sampling.compare import Comparison as Comparison
+    from kppstat.sampling.compare import compare as compare
     from kppstat.sampling.sweep import Sweep as Sweep
     from kppstat.sampling.sweep import sweep as sweep
 

@@ -26,6 +26,7 @@ app = App(
 )
 # Strings, so that a command is imported only when it is called.
 app.command("kppstat.cli.estimate:estimate", name="estimate")
+app.command("kppstat.cli.compare:compare", name="compare")
 app.command("kppstat.cli.sweep:sweep", name="sweep")
 app.command("kppstat.cli.check:check", name="check")
 app.command("kppstat.cli.demo:demo", name="demo")

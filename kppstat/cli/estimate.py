@@ -166,7 +166,7 @@ def _run(study: Study, *, quiet: bool) -> bool:
                     warned = True
                     _warn(study, left)
     except KeyboardInterrupt:
-        study.interrupt()
+        study.conclude("interrupted")
         return True
     return False
 

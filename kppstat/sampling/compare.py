@@ -1,0 +1,213 @@
+"""Compare the KPP of several models on the same instances, until it is clear which is better."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from kppstat.errors import SettingError
+from kppstat.noise import Variation
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Estimate, State, shown
+from kppstat.sampling.study import Study, variation_of
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better the KPP of one model is than that of another, as scores (a loss counts negative).
+
+    Attributes
+    ----------
+    better, worse : str
+        Names of the models; where the interval holds 0 they are not told apart.
+    low, high : float
+        Interval of the difference of their KPPs.
+    """
+
+    better: str
+    worse: str
+    low: float
+    high: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval leaves no doubt which one is better."""
+        return self.low > 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """KPPs of several models and their differences; all intervals hold at once.
+
+    Attributes
+    ----------
+    estimates : tuple of Estimate
+        In the order of the models.
+    differences : tuple of Difference
+        One for each pair.
+    confidence : float
+        With which all intervals hold at once.
+    guarantee : str
+    evaluations, seconds : float
+        Cost of the whole comparison.
+    """
+
+    estimates: tuple[Estimate, ...]
+    differences: tuple[Difference, ...]
+    confidence: float
+    guarantee: str
+    evaluations: float
+    seconds: float
+
+    def summary(self) -> str:
+        """Return the verdict, a sentence for each pair."""
+        fraction = self.estimates[0].fraction
+        lines = []
+        for d in self.differences:
+            low, high = (_points(x, fraction=fraction) for x in (d.low, d.high))
+            if d.told_apart:
+                lines.append(f"{d.better} is better than {d.worse} by {low} to {high}.")
+            else:
+                lines.append(f"{d.better} and {d.worse} are not told apart: the difference lies in {low} to {high}.")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values for JSON; ends of intervals that are not finite are None."""
+        return {
+            "estimates": [e.to_dict() for e in self.estimates],
+            "differences": [
+                {
+                    "better": d.better,
+                    "worse": d.worse,
+                    "low": d.low if math.isfinite(d.low) else None,
+                    "high": d.high if math.isfinite(d.high) else None,
+                    "told_apart": d.told_apart,
+                }
+                for d in self.differences
+            ],
+            "confidence": self.confidence,
+            "guarantee": self.guarantee,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+
+def _points(value: float, *, fraction: bool) -> str:
+    return f"{100 * value:.2f} points" if fraction else shown(value, fraction=False)
+
+
+def compare_states(
+    models: Sequence[str | Path], question: Question, variation: Variation, **settings: Any
+) -> Iterator[tuple[list[State], Comparison | None]]:
+    """Run a comparison; yield the states of all models after each step, and the result at the end.
+
+    Parameters are those of `compare`. The model whose interval is the widest among those not yet told apart goes
+    next, so most of the work is spent where it decides.
+    """
+    if len(models) < 2:
+        raise SettingError("one model has nothing to be compared with", remedy="Name at least two")
+    begun = time.monotonic()
+    alone = replace(
+        question,
+        guarantee="anytime",
+        confidence=1 - question.alpha / len(models),
+        max_evaluations=None if question.max_evaluations is None else question.max_evaluations / len(models),
+    )
+    with ExitStack() as stack:
+        studies = []
+        for model in models:
+            study = stack.enter_context(Study(model, alone, variation, **settings))
+            settings.setdefault("data", study.data)
+            studies.append(study)
+        runs = [study.states() for study in studies]
+        now: list[State] = [next(run) for run in runs]
+        while _undecided(now):
+            i = max(_undecided(now), key=lambda i: now[i].half_width)
+            now[i] = next(runs[i])
+            yield list(now), None
+        for run in runs:
+            run.close()
+        for study, state in zip(studies, now, strict=True):
+            if not state.done:
+                study.conclude("the models are told apart")
+        estimates = tuple(study.result() for study in studies)
+    names = _names(models)
+    yield (
+        list(now),
+        Comparison(
+            estimates=estimates,
+            differences=tuple(_difference(names, now, i, j) for i, j in combinations(range(len(models)), 2)),
+            confidence=question.confidence,
+            guarantee="anytime",
+            evaluations=sum(e.evaluations for e in estimates),
+            seconds=time.monotonic() - begun,
+        ),
+    )
+
+
+def compare(
+    models: Sequence[str | Path], *, sigma: float | None = None, noise: Variation | None = None, **settings: Any
+) -> Comparison:
+    """Compare the KPP of several models under the same device variation, on the same instances and inputs.
+
+    Each interval holds whenever the run stops, and all hold at once (the error is shared between the models), so the
+    run ends as soon as the intervals of every pair are apart, or each has the wanted half-width.
+
+    Parameters
+    ----------
+    models : sequence of path
+        ONNX files.
+    sigma : float, optional
+        Additive Gaussian variation; give this or `noise`.
+    noise : Variation, optional
+    **settings
+        As for `kppstat.estimate`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    KppstatError
+        If a model, the data or the settings cannot be used; the message says what to do.
+
+    Examples
+    --------
+    >>> from kppstat.demo import DATA, MODEL, NOISE_TRAINED
+    >>> result = compare([MODEL, NOISE_TRAINED], sigma=0.15, k=50, data=str(DATA), workers=1, method="mc")
+    >>> result.differences[0].better
+    'lenet_noise_trained.onnx'
+    """
+    asked = {name: settings.pop(name) for name in Question.__dataclass_fields__ if name in settings}
+    *_, (_, result) = compare_states(models, Question(**asked), variation_of(sigma, noise), **settings)
+    assert result is not None
+    return result
+
+
+def _undecided(states: Sequence[State]) -> list[int]:
+    """Return which models can still change the verdict: in a pair that overlaps, and not done."""
+    overlapping = {
+        i
+        for a, b in combinations(range(len(states)), 2)
+        if states[a].low <= states[b].high and states[b].low <= states[a].high
+        for i in (a, b)
+    }
+    return [i for i in sorted(overlapping) if not states[i].done]
+
+
+def _difference(names: Sequence[str], states: Sequence[State], i: int, j: int) -> Difference:
+    a, b = (i, j) if states[i].kpp >= states[j].kpp else (j, i)
+    return Difference(names[a], names[b], states[a].low - states[b].high, states[a].high - states[b].low)
+
+
+def _names(models: Sequence[str | Path]) -> list[str]:
+    """Return file names where they differ, whole paths where they do not."""
+    names = [Path(m).name for m in models]
+    return names if len(set(names)) == len(names) else [str(m) for m in models]

@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kppstat.cli import AT_BUDGET, BAD_INPUT, run
+from kppstat.demo import MODEL, NOISE_TRAINED
+from kppstat.sampling.compare import compare
+
+
+def test_models_that_differ_are_told_apart_early(few_inputs: Path) -> None:
+    result = compare(
+        [MODEL, NOISE_TRAINED], sigma=0.1, k=20, data=str(few_inputs), workers=1, method="mc", half_width=1e-6
+    )
+    difference = result.differences[0]
+    assert difference.told_apart
+    assert (difference.better, difference.worse) == ("lenet_noise_trained.onnx", "lenet.onnx")
+    a, b = result.estimates
+    assert difference.low == pytest.approx(b.ci_low - a.ci_high)
+    assert difference.high == pytest.approx(b.ci_high - a.ci_low)
+    assert result.evaluations == a.evaluations + b.evaluations < 400
+    assert a.confidence == b.confidence == 0.975
+
+
+def test_a_model_is_not_better_than_itself(few_inputs: Path) -> None:
+    result = compare([MODEL, MODEL], sigma=0.1, k=50, data=str(few_inputs), workers=1, method="mc", max_evaluations=120)
+    difference = result.differences[0]
+    assert not difference.told_apart
+    assert difference.low <= 0 <= difference.high
+    assert result.estimates[0].mean == pytest.approx(result.estimates[1].mean, abs=0.05)
+
+
+def test_three_models_on_the_command_line(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(MODEL), str(NOISE_TRAINED), str(MODEL), "--sigma", "0.1", "--k", "50", "--method", "mc"]
+    assert run([*words, "--data", str(few_inputs), "--max-evaluations", "240", "--json", "-"]) == AT_BUDGET
+    result = json.loads(capsys.readouterr().out)
+    assert [d["told_apart"] for d in result["differences"]] == [True, False, True]
+
+
+def test_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", str(MODEL), "nothing.onnx", "--sigma", "0.1"]) == BAD_INPUT
+    assert "nothing.onnx" in capsys.readouterr().err
+    assert run(["compare", str(MODEL), "--sigma", "0.1"]) == BAD_INPUT
