@@ -58,6 +58,20 @@ class Interval:
         """
         return replace(self, low=min(max(self.low, low), high), high=max(min(self.high, high), low))
 
+    def overlap(self, other: Interval) -> Interval:
+        """Return the part shared with another interval, for intervals that promise to hold at once.
+
+        Without a shared part one of them misses, which both allow for: then this one is returned as it is.
+
+        Examples
+        --------
+        >>> shared = Interval(0.5, 0.75, 0.95, "exact").overlap(Interval(0.25, 0.625, 0.95, "exact"))
+        >>> shared.low, shared.high
+        (0.5, 0.625)
+        """
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return replace(self, low=low, high=high) if low <= high else self
+
 
 def checked_values(values: ArrayLike, where: str = "values") -> np.ndarray:
     """Return `values` as a float64 vector.

@@ -21,6 +21,21 @@ def test_clipping_keeps_every_number_of_the_range_that_was_inside(a, b, c, d, x)
         assert x in clipped
 
 
+@given(numbers, numbers, numbers, numbers, numbers)
+def test_overlap_holds_what_both_hold(a, b, c, d, x):
+    first = Interval(*sorted((a, b)), 0.95, "exact")
+    second = Interval(*sorted((c, d)), 0.95, "exact")
+    shared = first.overlap(second)
+    assert shared.low <= shared.high
+    assert first.low <= shared.low
+    assert shared.high <= first.high
+    if x in first and x in second:
+        assert x in shared
+    if shared != first:
+        assert second.low <= shared.low
+        assert shared.high <= second.high
+
+
 def test_a_missing_end_makes_the_width_infinite():
     for low, high in [(-math.inf, 0.5), (0.5, math.inf), (-math.inf, math.inf)]:
         assert Interval(low, high, 0.95, "exact").half_width == math.inf

@@ -33,7 +33,7 @@ def chance_of_a_miss(sizes, low_ranks, p):
 def test_spends_all_it_may_and_no_more(steps, p, alpha, share):
     sizes = list(itertools.accumulate(steps))
     plan = list(looks(sizes, p, alpha, first_share=share))
-    allowed = [alpha / 2 * (1 - (1 - share) * (sizes[0] / n) ** 1.5) for n in sizes[:-1]] + [alpha / 2]
+    allowed = [alpha / 2 * (1 - (1 - share) * (sizes[0] / n) ** 2) for n in sizes[:-1]] + [alpha / 2]
     for low_ranks, side in [([k.low for k in plan], p), ([k.size + 1 - k.high for k in plan], 1 - p)]:
         spent = np.cumsum(chance_of_a_miss(sizes, low_ranks, side))
         assert (spent <= np.array(allowed) * (1 + 1e-9)).all()
