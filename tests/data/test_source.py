@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kppstat.data import Dataset, load, numpy_files
 from kppstat.errors import DataError, KppstatError
+from kppstat.onnx_io import Model
 from tests.data.networks import one_input, two_inputs
 
 X = np.random.default_rng(0).standard_normal((6, 2, 4, 4)).astype(np.float32)
@@ -222,7 +223,7 @@ def test_what_is_no_data_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory):
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     """Sound files, the model that they are for, and a place for damaged copies."""
     folder = tmp_path_factory.mktemp("sound")
     np.save(folder / "d.npy", X)
@@ -232,14 +233,15 @@ def sound(tmp_path_factory: pytest.TempPathFactory):
     return folder, one_input(folder)
 
 
-@given(
-    name=st.sampled_from(["d.npy", "d.npz", "small.npz", "d.idx"]),
-    cut=st.floats(0, 1),
-    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
-)
-@example(name="d.npy", cut=1.0, edits=[])
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damage_gives_an_error_of_one_line_or_data(sound, name: str, cut: float, edits) -> None:
+DAMAGE = {
+    "name": st.sampled_from(["d.npy", "d.npz", "small.npz", "d.idx"]),
+    "cut": st.floats(0, 1),
+    "edits": st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+}
+Edits = list[tuple[float, int]]
+
+
+def assert_refused_in_one_line_or_read(sound: tuple[Path, Model], name: str, cut: float, edits: Edits) -> None:
     folder, model = sound
     raw = bytearray((folder / name).read_bytes())
     for place, value in edits:
@@ -252,3 +254,19 @@ def test_damage_gives_an_error_of_one_line_or_data(sound, name: str, cut: float,
     except DataError as error:
         outcome = str(error)
     assert isinstance(outcome, Dataset) or (str(damaged) in str(outcome) and "\n" not in str(outcome))
+
+
+@given(**DAMAGE)
+@example(name="d.npy", cut=1.0, edits=[])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damage_gives_an_error_of_one_line_or_data(
+    sound: tuple[Path, Model], name: str, cut: float, edits: Edits
+) -> None:
+    assert_refused_in_one_line_or_read(sound, name, cut, edits)
+
+
+@pytest.mark.slow
+@given(**DAMAGE)
+@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_much_damage(sound: tuple[Path, Model], name: str, cut: float, edits: Edits) -> None:
+    assert_refused_in_one_line_or_read(sound, name, cut, edits)
