@@ -1,0 +1,401 @@
+"""KPP from audits: most instances are judged by a part of their inputs, and the interval still holds for any network.
+
+1. A pilot of a few full evaluations teaches which inputs fail and how often. Scouts, audited coarsely, show where the
+   percentile lies and how many instances the wanted width takes.
+2. Each instance that counts is audited: inputs are drawn at random, and bounds on its performance are kept that hold
+   whenever one looks (`kppstat.stats.audit`). Order statistics of the bounds are the interval's ends
+   (`kppstat.stats.bracket`). Only instances near the ends need many inputs.
+3. How many, and which instances next, is decided from everything seen so far: that costs no validity.
+
+Guarantees: ``exact`` counts instances at sizes planned from the pilot and the scouts, which do not count themselves;
+``anytime`` counts all of them by a confidence sequence; ``asymptotic`` takes the interval of fixed size at each size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from kppstat.errors import SettingError
+from kppstat.runs import Reveal
+from kppstat.sampling.audited_aim import Aim, Need, Tail
+from kppstat.sampling.audited_ledger import Ledger
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Sample, State
+from kppstat.stats.bracket import Bracket, BracketSequence, brackets, fixed_bracket, planned_errors
+from kppstat.stats.order import quantile_rank, smallest_size
+from kppstat.stats.stages import growing_sizes
+
+PILOT = 16
+SCOUTS_LEAST, SCOUTS_MOST = 100, 2000
+#: Scouts are so many that about this many fall below the percentile, if that is not too many.
+SCOUTS_BELOW = 10
+#: Share of the error spent at the first planned size; scouts plan it well, so little is kept for larger ones.
+FIRST_SHARE = 0.8
+#: The plan aims below the wanted width by this factor, because audits leave some of it open.
+_AMBITION = 0.93
+#: Instances opened first; later steps double them, because what one step teaches serves the next.
+_FIRST_STEP = 250
+_GROWTH = 1.25  # of the number of instances where it did not suffice
+_MOVES = 6  # of the thresholds between two batches
+_TYPICAL_BELOW = 50  # instances below the percentile for which audits are planned where their number is not
+LARGEST = 10**6
+REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
+SETTLED = "all instances that matter are decided"
+
+
+class Audited:
+    """Audited sampling; see the module for its guarantees.
+
+    Parameters
+    ----------
+    question : Question
+    half_width : float
+        Wanted half-width, in the unit of the scores.
+    inputs : int
+        Inputs of an evaluation.
+    low, high : float
+        Bounds of the scores.
+    first : int
+        Number of the first instance.
+    instances : int, optional
+        How many instances to audit; None plans it from the wanted half-width. With it the run ends when all that
+        matter are decided.
+
+    Raises
+    ------
+    SettingError
+        If scores have no bounds or a number is out of range.
+    """
+
+    name = "audited"
+
+    def __init__(
+        self,
+        question: Question,
+        half_width: float,
+        *,
+        inputs: int,
+        low: float = 0.0,
+        high: float = 1.0,
+        first: int = 0,
+        instances: int | None = None,
+    ) -> None:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SettingError(
+                f"audits need scores with bounds, and these lie in {low:g} .. {high:g}",
+                where="--method",
+                remedy="Use --method mc for this performance",
+            )
+        if instances is not None and instances < 1:
+            raise SettingError(f"instances is {instances}", where="instances", remedy="Give 1 or more")
+        self._question, self._inputs, self._first, self._fixed = question, inputs, first, instances
+        self._low, self._high = low, high
+        self._half = half_width / (high - low)
+        self._guarantee = question.guarantee or "exact"
+        self._budget = math.inf if question.max_evaluations is None else float(question.max_evaluations)
+        self._offset = 0  # instances before this one do not count
+        self._opened = 0
+        self._touched = 0  # instances of which some inputs are revealed
+        self._ends = (0.0, 1.0)
+        self._bracket: Bracket | None = None
+        self._expected = math.nan
+        self._pilot: list[float] = []
+        self._errors = planned_errors(max(1, round(_TYPICAL_BELOW / min(question.p, 1 - question.p))), question.p)
+        self._ledger: Ledger | None = None
+        self._aim: Aim | None = None
+
+    def states(self, reveal: Reveal) -> Iterator[State]:
+        """Run and yield states, the answer last; `reveal` evaluates tasks in order."""
+        self._ledger = ledger = Ledger(reveal, self._inputs, self._low, self._high, self._question.seed, self._first)
+        for performance in ledger.pilot(self._pilot_size()):
+            self._pilot.append(performance)
+            yield self._state("pilot")
+        tail = self._guess(self._pilot)
+        self._open_book(tail)
+        yield from self._scout()
+        for bracket in self._plan():
+            self._bracket = bracket
+            yield from self._stage(bracket)
+            low, high = self._ends
+            converged = high - low <= 2 * self._half
+            if converged or self._spent or self._fixed is not None:
+                reason = REACHED if converged else SPENT if self._spent else SETTLED
+                yield self._state(reason, done=True, converged=converged)
+                return
+
+    def conclude(self, reason: str, *, by_hand: bool) -> State:
+        """Return the last state when the run is ended from outside.
+
+        Parameters
+        ----------
+        reason : str
+        by_hand : bool
+            Whether somebody who saw the interval stopped it: then a confidence sequence over the instances opened so
+            far holds. A clock sees no performance, so once all instances of a planned size are opened theirs holds.
+        """
+        swept = self._bracket is not None and self._touched >= self._offset + self._bracket.size
+        if self._guarantee == "anytime" or (swept and not by_hand):
+            return self._state(reason, done=True)
+        if self._touched > self._offset:
+            self._use_sequence()
+        return self._state(reason, done=True, guarantee="anytime")
+
+    def sample(self) -> Sample:
+        """Return what is known of the instances."""
+        values = self._low + (self._high - self._low) * self._guesses()
+        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def _pilot_size(self) -> int:
+        most = self._budget / 8 if self._fixed is None else min(self._budget / 8, self._fixed / 4)
+        return max(1, int(min(PILOT, most)))
+
+    def _tools(self) -> tuple[Ledger, Aim]:
+        assert self._ledger is not None
+        assert self._aim is not None
+        return self._ledger, self._aim
+
+    def _guess(self, values: list[float]) -> Tail:
+        """Guess the law of performance from a few values, as if it were normal."""
+        x = np.array(values)
+        spread = max(float(x.std(ddof=1)) if x.size > 1 else 0.0, 2 / self._inputs)
+        return Tail(float(np.median(x)), spread, 2 / spread)
+
+    def _open_book(self, tail: Tail) -> None:
+        ledger = self._ledger
+        assert ledger is not None
+        p = self._question.p
+        z = math.sqrt(2 * math.log(1 / min(p, 0.5)))
+        low = min(*self._pilot, tail.middle - z * tail.spread) if p < 0.2 else tail.middle - z * tail.spread
+        low = min(max(low, 0.0), 1.0)
+        ledger.start(low, low + 0.1 * tail.spread, tail.middle)
+        self._aim = Aim(ledger, tail, self._errors, low, low)
+        self._opened = self._touched = len(self._pilot)
+
+    def _scout(self) -> Iterator[State]:
+        """Audit the scouts coarsely, the lowest ones again and again, and set thresholds and tail by them."""
+        (ledger, aim), p = self._tools(), self._question.p
+        look = min(64, max(8, self._inputs // 16))
+        affordable = 1 + 0.1 * self._budget * self._inputs / look
+        scouts = int(min(max(SCOUTS_BELOW / p, SCOUTS_LEAST), SCOUTS_MOST, affordable))
+        scouts = scouts if self._fixed is None else min(scouts, max(self._fixed // 8, min(self._fixed, 100)))
+        self._opened = max(self._opened, scouts)
+        ledger.grow(self._opened)
+        keep = np.arange(self._opened)
+        target = max(5, round(p * self._opened))
+        first = True
+        while True:
+            seen = ledger.book.seen(keep)
+            fresh = seen == 0
+            count = np.where(fresh, look if first else 0, np.where(first, 0, 1.5 * seen))
+            count = np.where(seen + count > 0.3 * self._inputs, self._inputs, np.ceil(count)).astype(np.int64)
+            count = np.where(seen >= self._inputs, 0, np.minimum(count, max(1, self._inputs)))
+            yield from self._more(_plain(keep, count))
+            if self._spent or (not first and len(keep) <= 2.5 * target + 5):
+                break
+            first = False
+            estimate, _ = aim.guesses(keep)
+            keep = np.sort(keep[np.argsort(estimate, kind="stable")[: max(len(keep) // 2, int(2 * target + 2))]])
+            if len(keep) == self._opened:
+                break
+        self._learn_tail(target)
+
+    def _learn_tail(self, target: int) -> None:
+        aim, p = self._tools()[1], self._question.p
+        estimate, _ = aim.guesses(np.arange(self._opened))
+        order, n = np.sort(estimate), self._opened
+        near, far = min(target, n), min(n, 3 * target + 10)
+        gap = max(float(order[far - 1] - order[near - 1]), 1 / self._inputs)
+        steepness = math.log(far / near) / gap if far > near else aim.tail.steepness
+        quantile = float(order[near - 1]) - max(0.0, math.log(near / (p * n)) / steepness)
+        spread = max(float(np.std(estimate)), aim.tail.spread / 2)
+        aim.tail = Tail(float(np.median(estimate)), spread, steepness)
+        aim.low = min(max(quantile - 0.2 / steepness, 0.0), 1.0)
+        aim.high = aim.low
+
+    def _plan(self) -> Iterator[Bracket]:
+        """Yield the sizes at which instances count and the ranks there."""
+        q = self._question
+        if self._fixed is not None:
+            self._errors = planned_errors(self._fixed, q.p)
+            yield fixed_bracket(self._fixed, q.p, q.alpha, self._errors)
+            return
+        first = self._planned_size()
+        if self._guarantee == "exact":
+            self._offset = self._opened
+            self._errors = planned_errors(first, q.p)
+            sizes: Iterator[int] = growing_sizes(first, _GROWTH)
+            yield from brackets(sizes, q.p, q.alpha, self._errors, FIRST_SHARE)
+        elif self._guarantee == "anytime":
+            sequence = BracketSequence(q.p, q.alpha, self._errors, first)
+            yield from (sequence.bracket(n) for n in growing_sizes(max(first, self._opened), _GROWTH))
+        else:
+            yield from (
+                fixed_bracket(n, q.p, q.alpha, self._errors) for n in growing_sizes(max(first, self._opened), _GROWTH)
+            )
+
+    def _planned_size(self) -> int:
+        """Return the size at which ranks should be close enough, where the tail is log-linear near the percentile."""
+        assert self._aim is not None
+        q, steepness = self._question, self._aim.tail.steepness
+        wanted = 2 * self._half * _AMBITION * steepness
+
+        def narrow(n: int) -> bool:
+            b = fixed_bracket(n, q.p, q.alpha * FIRST_SHARE, planned_errors(n, q.p))
+            return b.low > 0 and b.high <= n and math.log(b.high / b.low) <= wanted
+
+        size = smallest_size(q.p, q.alpha)
+        while not narrow(size) and size < LARGEST:
+            size = math.ceil(1.1 * size)
+        return min(size, self._affordable())
+
+    def _affordable(self) -> int:
+        """Return how many instances the budget may carry, the few near the ends evaluated in full."""
+        ledger, p = self._tools()[0], self._question.p
+        if math.isinf(self._budget):
+            return LARGEST
+        typical = 1.5 * -math.log(self._errors.lower) / max(ledger.rate_above[0], 1e-9)
+        each = min(1.0, typical / self._inputs + 3 * min(p, 1 - p))
+        return max(1, int((self._budget - ledger.cost) / each))
+
+    # -- one stage ----------------------------------------------------------------------------------------------
+
+    def _stage(self, bracket: Bracket) -> Iterator[State]:
+        """Audit instances up to the bracket's size until the width is reached or all that matter are decided."""
+        ledger, aim = self._tools()
+        aim.errors(self._errors)
+        end = self._offset + bracket.size
+        edges = [end]
+        while edges[0] - self._offset > 2 * max(self._opened - self._offset, _FIRST_STEP):
+            edges.insert(0, self._offset + (edges[0] - self._offset + 1) // 2)
+        for edge in edges:
+            self._opened = max(self._opened, edge)
+            ledger.grow(self._opened)
+            ledger.learn(aim.low, aim.high, aim.tail.middle)
+            ids = np.arange(self._offset, max(self._opened, end if edge == end else 0))
+            share = len(ids) / bracket.size
+            part = (
+                bracket if edge == end else Bracket(len(ids), round(bracket.low * share), round(bracket.high * share))
+            )
+            yield from self._settle(ids, part, last=edge == end)
+            if self._spent or self._width() <= 2 * self._half:
+                return
+
+    def _settle(self, ids: np.ndarray, bracket: Bracket, *, last: bool) -> Iterator[State]:
+        """Audit these instances until none needs more."""
+        ledger, aim = self._tools()
+        aim.slack, strict = 0.0, False
+        while not self._spent:
+            need = aim.need(ids)
+            if last and not need.fresh:
+                self._tighten(ids, bracket)
+                if self._fixed is None:
+                    if self._width() <= 2 * self._half:
+                        return
+                    aim.slack = 0.0 if strict else self._slack(need.estimates, bracket)
+            for _ in range(_MOVES):
+                if not aim.move(need, bracket, last=last):
+                    break
+                need = aim.need(ids)
+            if not last and not need.fresh and need.counts.sum() < 0.01 * ledger.revealed:
+                return
+            if len(need.ids):
+                yield from self._more(need)
+            elif last and not strict and aim.slack > 0:
+                strict = True  # what was given up for the width did not reach it
+            else:
+                break
+        if last:
+            self._tighten(ids, bracket)
+
+    def _slack(self, estimates: np.ndarray, bracket: Bracket) -> float:
+        """Return how far the ends may stay behind the order statistics and still reach the wanted width."""
+        if bracket.low < 1 or bracket.high > bracket.size:
+            return 0.0
+        order = np.partition(estimates, [bracket.low - 1, bracket.high - 1])
+        return max(0.0, 0.4 * (2 * self._half - float(order[bracket.high - 1] - order[bracket.low - 1])))
+
+    def _more(self, need: Need) -> Iterator[State]:
+        """Reveal what is needed, as far as the budget goes."""
+        ledger = self._ledger
+        assert ledger is not None
+        counts = np.minimum(need.counts, self._inputs - ledger.book.seen(need.ids).astype(np.int64))
+        left = self._budget * self._inputs - ledger.revealed
+        fits = np.cumsum(counts) <= left
+        self._spent_out = not bool(fits.all())
+        keep = fits & (counts > 0)
+        if not keep.any():
+            return
+        ids, counts = need.ids[keep], need.counts[keep]
+        for done in ledger.more(ids, counts, need.lower[keep], need.upper[keep]):
+            self._touched = max(self._touched, int(ids[done - 1]) + 1)
+            yield self._state("auditing")
+
+    _spent_out = False
+
+    @property
+    def _spent(self) -> bool:
+        return self._spent_out
+
+    # -- what is known --------------------------------------------------------------------------------------------
+
+    def _tighten(self, ids: np.ndarray, bracket: Bracket) -> None:
+        """Intersect the interval with what the bounds of these instances say."""
+        low, high = self._ends_of(ids, bracket)
+        self._ends = max(self._ends[0], low), min(self._ends[1], high)
+
+    def _ends_of(self, ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
+        assert self._ledger is not None
+        lower, upper = self._ledger.book.bounds(ids, self._errors.lower, self._errors.upper)
+        low = float(np.partition(lower, bracket.low - 1)[bracket.low - 1]) if bracket.low > 0 else 0.0
+        high = float(np.partition(upper, bracket.high - 1)[bracket.high - 1]) if bracket.high <= len(upper) else 1.0
+        return low, high
+
+    def _use_sequence(self) -> None:
+        """Take the ends that hold whenever one stops."""
+        q = self._question
+        ids = np.arange(self._offset, self._touched)
+        best = int(min(4 * smallest_size(q.p, q.alpha), LARGEST))
+        self._ends = self._ends_of(ids, BracketSequence(q.p, q.alpha, self._errors, best).bracket(len(ids)))
+
+    def _width(self) -> float:
+        return self._ends[1] - self._ends[0]
+
+    def _guesses(self) -> np.ndarray:
+        """Return the guessed performance of the instances that count, or of the pilot where there are none yet."""
+        if self._aim is None or self._touched <= self._offset:
+            return np.array(self._pilot)
+        return self._aim.guesses(np.arange(self._offset, self._touched))[0]
+
+    def _state(self, phase: str, *, done: bool = False, converged: bool = False, guarantee: str | None = None) -> State:
+        ledger = self._ledger
+        assert ledger is not None
+        low, high = self._ends
+        kpp = math.nan
+        if done and self._pilot:
+            values = np.sort(self._guesses())
+            guess = float(values[quantile_rank(len(values), self._question.p) - 1])
+            kpp = ledger.score(min(max(guess, low), high))
+        return State(
+            instances=max(self._touched - self._offset, 0),
+            evaluations=ledger.cost,
+            kpp=kpp,
+            low=ledger.score(low),
+            high=ledger.score(high),
+            guarantee=guarantee or self._guarantee,
+            phase=phase,
+            expected=self._expected,
+            done=done,
+            converged=converged,
+        )
+
+
+def _plain(ids: np.ndarray, counts: np.ndarray) -> Need:
+    """Return the wish for these inputs, with the boldest bets."""
+    keep = counts > 0
+    zeros = np.zeros(int(keep.sum()), np.int64)
+    return Need(ids[keep], counts[keep], zeros, zeros, 0, 0, 0, 0, 0, np.zeros(0))

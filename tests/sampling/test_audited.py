@@ -1,0 +1,234 @@
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kppstat.engine import Evaluation, Task
+from kppstat.errors import DataError, SettingError
+from kppstat.sampling.audited import Audited
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import State
+
+INPUTS = 200
+Machine = Callable[[Iterable[Task]], Iterator[Evaluation]]
+
+
+def population(kind: str, size: int = 3000, seed: int = 0) -> np.ndarray:
+    """Scores of many instances, of which a machine draws."""
+    rng = np.random.default_rng(seed)
+    odds = np.log(base := rng.beta(8, 1, INPUTS)) - np.log1p(-base)
+    if kind == "ties":
+        level = rng.choice([150, 170, 180], size, p=[0.1, 0.2, 0.7])
+        return (np.arange(INPUTS) < level[:, None]).astype(float)
+    if kind == "perfect, then wrong":
+        scores = np.ones((size, INPUTS))
+        scores[:, :20] = 0
+        scores[rng.random(size) < 0.06, 100:] = 0
+        return scores
+    shift = {
+        "normal": rng.normal(0, 0.6, size),
+        "heavy tail": -0.5 * np.abs(rng.standard_t(2.5, size)),
+        "hidden failures": np.where(rng.random(size) < 0.055, -4.0, rng.normal(0, 0.2, size)),
+        "real-valued": rng.normal(0, 0.6, size),
+    }[kind]
+    chance = 1 / (1 + np.exp(-(odds + shift[:, None])))
+    if kind == "real-valued":
+        return rng.beta(3 * chance, 3 - 3 * chance)
+    return (rng.random((size, INPUTS)) < chance).astype(float)
+
+
+def machine(scores: np.ndarray, seed: int = 0) -> Machine:
+    """Instances drawn from a population, each fixed by its number; only the rows asked for are given."""
+    which = np.random.default_rng((seed, 99)).integers(0, len(scores), 200_000)
+
+    def reveal(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            assert task.rows is not None
+            assert len(np.unique(task.rows)) == len(task.rows)
+            yield Evaluation(task.index, task.rows, scores[which[task.index]][task.rows], 0.0)
+
+    return reveal
+
+
+def kpp(scores: np.ndarray, k: float) -> float:
+    order = np.sort(scores.mean(1))
+    return float(order[math.ceil(k / 100 * len(order) - 1e-9) - 1])
+
+
+def audited(half_width: float = 0.02, instances: int | None = None, **question: object) -> Audited:
+    return Audited(Question(**question), half_width, inputs=INPUTS, instances=instances)  # type: ignore[arg-type]
+
+
+def last(estimator: Audited, reveal: Machine) -> State:
+    states = list(estimator.states(reveal))
+    assert [s.done for s in states] == [False] * (len(states) - 1) + [True]
+    cost = [s.evaluations for s in states]
+    assert cost == sorted(cost)
+    return states[-1]
+
+
+@pytest.mark.parametrize("guarantee", ["exact", "anytime", "asymptotic"])
+def test_reaches_the_width_and_holds_the_truth(guarantee: str) -> None:
+    scores = population("normal")
+    end = last(audited(k=10, guarantee=guarantee), machine(scores))
+    assert end.converged
+    assert end.half_width <= 0.02
+    assert end.guarantee == guarantee
+    assert end.low <= kpp(scores, 10) <= end.high
+    assert end.low <= end.kpp <= end.high
+
+
+def test_costs_less_than_full_evaluations() -> None:
+    """On 2,000 inputs of a tight population: far fewer evaluations than instances, at nearly the ideal ranks."""
+    rng = np.random.default_rng(3)
+    odds = 2 + 1.5 * rng.normal(size=2000)
+    scores = (rng.random((2000, 2000)) < 1 / (1 + np.exp(-(odds + 0.4 * rng.normal(size=(2000, 1)))))).astype(np.uint8)
+    estimator = Audited(Question(k=1), 1e-9, inputs=2000, instances=2000)
+    end = last(estimator, machine(scores))
+    assert end.evaluations < 2000 / 4
+    # No inputs are counted twice, and every input that was asked for is counted.
+    asked = 0
+
+    def counting(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        nonlocal asked
+        for evaluation in machine(scores)(tasks):
+            asked += len(evaluation.scores)
+            yield evaluation
+
+    assert last(Audited(Question(k=1), 1e-9, inputs=2000, instances=2000), counting) == end
+    assert asked / 2000 == end.evaluations
+
+
+@pytest.mark.parametrize("kind", ["normal", "real-valued"])
+def test_replays_bit_for_bit_from_what_was_revealed(kind: str) -> None:
+    """The adaptive state is a function of the revealed scores: a journal gives the same tasks and the same end."""
+    scores, journal = population(kind), {}
+
+    def recorded(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for evaluation in machine(scores)(tasks):
+            journal[evaluation.index, evaluation.rows.tobytes()] = evaluation
+            yield evaluation
+
+    def replayed(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            yield journal[task.index, task.rows.tobytes()]
+
+    one = list(audited(k=10).states(recorded))
+    other = list(audited(k=10).states(replayed))
+    assert repr(one) == repr(other)
+    different = list(audited(k=10, seed=1).states(machine(scores)))
+    assert repr(one) != repr(different)
+
+
+def test_first_shifts_instances_and_keeps_random_orders_apart() -> None:
+    seen: dict[int, set[int]] = {}
+
+    def reveal(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            rows = seen.setdefault(task.index, set())
+            assert not rows & set(task.rows.tolist())
+            rows |= set(task.rows.tolist())
+            yield Evaluation(task.index, task.rows, (task.rows % 7 > task.index % 3).astype(float), 0.0)
+
+    estimator = Audited(Question(k=20, max_evaluations=60), 0.01, inputs=INPUTS, first=1000)
+    end = last(estimator, reveal)
+    assert min(seen) == 1000
+    assert sum(map(len, seen.values())) / INPUTS == end.evaluations <= 60
+
+
+@pytest.mark.parametrize("budget", [1, 2, 7, 40, 150])
+def test_a_budget_is_kept(budget: float) -> None:
+    scores = population("normal")
+    end = last(audited(1e-9, k=5, max_evaluations=budget), machine(scores))
+    assert end.evaluations <= budget
+    assert end.phase == "the budget of evaluations is spent"
+    assert not end.converged
+    assert end.low <= kpp(scores, 5) <= end.high
+
+
+def test_stopped_by_hand_or_clock_the_interval_still_holds() -> None:
+    scores = population("normal")
+    for by_hand, promised in ((True, "anytime"), (False, "exact")):
+        for after in (5, 30, 200):
+            estimator = audited(1e-9, k=10)
+            for state in estimator.states(machine(scores)):
+                if state.evaluations >= after:
+                    break
+            end = estimator.conclude("stopped", by_hand=by_hand)
+            assert end.done
+            assert end.low <= kpp(scores, 10) <= end.high
+            if after == 200:
+                assert end.guarantee == promised
+                assert end.high - end.low < 1
+
+
+@pytest.mark.parametrize("level", [0, 137, INPUTS])
+def test_all_instances_equal(level: int) -> None:
+    scores = np.tile((np.arange(INPUTS) < level).astype(float), (5, 1))
+    end = last(audited(0.01, k=5), machine(scores))
+    assert end.converged
+    assert end.low <= level / INPUTS <= end.high
+    exact = last(audited(1e-9, k=5, instances=200), machine(scores))
+    assert exact.low == exact.high == exact.kpp == pytest.approx(level / INPUTS)
+
+
+def test_one_input() -> None:
+    scores = (np.random.default_rng(0).random((500, 1)) < 0.7).astype(float)
+    estimator = Audited(Question(k=50, max_evaluations=300), 0.1, inputs=1)
+    end = last(estimator, machine(scores))
+    assert (end.low, end.high) == (1.0, 1.0)
+
+
+def test_another_range_of_scores() -> None:
+    """Scores on any scale give the scaled interval, bit for bit in what is revealed."""
+    scores = population("normal")
+    plain = last(audited(0.02, k=10), machine(scores))
+    estimator = Audited(Question(k=10), 0.08, inputs=INPUTS, low=-3.0, high=1.0)
+    scaled = last(estimator, machine(4 * scores - 3))
+    assert scaled.evaluations == plain.evaluations
+    assert (scaled.low, scaled.high) == pytest.approx((4 * plain.low - 3, 4 * plain.high - 3))
+
+
+def test_unusable_scores_are_refused() -> None:
+    with pytest.raises(SettingError, match="bounds"):
+        Audited(Question(), 0.01, inputs=10, low=-math.inf, high=0.0)
+    with pytest.raises(SettingError, match="instances"):
+        Audited(Question(), 0.01, inputs=10, instances=0)
+    with pytest.raises(DataError, match=r"outside 0 \.\. 1"):
+        last(audited(), machine(np.full((3, INPUTS), 1.5)))
+
+
+@pytest.mark.parametrize(
+    "kind", ["normal", "heavy tail", "ties", "hidden failures", "perfect, then wrong", "real-valued"]
+)
+@pytest.mark.parametrize("guarantee", ["exact", "anytime"])
+def test_coverage(kind: str, guarantee: str) -> None:
+    """At 80 % confidence, misses of 60 runs are no more than chance allows (binomial, once in 10,000)."""
+    scores = population(kind)
+    truth, missed = kpp(scores, 5), 0
+    for seed in range(60):
+        question = {"k": 5, "confidence": 0.8, "guarantee": guarantee, "seed": seed, "max_evaluations": 150}
+        end = last(audited(0.03, **question), machine(scores, seed))
+        missed += not end.low - 1e-12 <= truth <= end.high + 1e-12
+    assert missed <= 25
+
+
+@given(
+    levels=st.lists(st.integers(0, 20), min_size=1, max_size=40),
+    k=st.floats(0.5, 99.5),
+    guarantee=st.sampled_from(["exact", "anytime", "asymptotic"]),
+    budget=st.integers(1, 60),
+    inputs=st.integers(1, 40),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_question_gives_an_ordered_answer(
+    levels: list[int], k: float, guarantee: str, budget: int, inputs: int
+) -> None:
+    scores = (np.arange(inputs) * 20 < np.array(levels)[:, None] * inputs).astype(float)
+    question = Question(k=k, guarantee=guarantee, max_evaluations=budget)  # type: ignore[arg-type]
+    end = last(Audited(question, 0.05, inputs=inputs), machine(scores))
+    assert 0 <= end.low <= end.kpp <= end.high <= 1
+    assert end.evaluations <= budget
