@@ -84,6 +84,8 @@ def _load(path: Path, *, fold_batch_norm: bool) -> Model:
     stored = lift(file.proto, file.folder)
     if not stored.skeleton.graph.input:
         raise ModelError("the model takes no inputs", where=where, remedy="Give a network with inputs")
+    if not stored.skeleton.graph.output:
+        raise ModelError("the model gives no outputs", where=where, remedy="Give a network with outputs")
     original = Session(file.source, where)
     found_inputs = trial(original, _ports(stored), batch=1)
     imported = _import(stored, convert=True, fold_batch_norm=fold_batch_norm)
@@ -93,9 +95,9 @@ def _load(path: Path, *, fold_batch_norm: bool) -> Model:
         checked = _check(imported, original, found_inputs)
     if checked is None:
         raise ModelError(
-            "the imported model gives other outputs than the file",
+            "the imported model does not run, or gives other outputs than the file",
             where=where,
-            remedy="This is a fault of kppstat: please report it with the model",
+            remedy="If onnxruntime runs the file as it should, this is a fault of kppstat: please report it",
         )
     lifted, batch, notes = _free_batch(imported.lifted, original, found_inputs)
     graph = graph_of(lifted.skeleton.graph, lifted.constants)

@@ -150,5 +150,5 @@ def gist(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     text = re.sub(r"^(\[\w+\])?( : \d+ : \w+ :)? *", "", text)  # such as "[ONNXRuntimeError] : 1 : FAIL : "
-    text = re.sub(r"^/\S+?:\d+ .*?\) ", "", text).rstrip(". ")  # onnxruntime's own source line and function
+    text = re.sub(r"/\S+:\d+ .*?\) (?=\S)", "", text).rstrip(". ")  # a source line and function of onnxruntime
     return text if len(text) <= 200 else text[:197] + "..."

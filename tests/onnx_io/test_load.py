@@ -254,6 +254,28 @@ def test_a_model_without_inputs_is_refused(loaded):
         loaded(zoo.parse("g () => (float[2, 2] y) { y = MatMul(w, w) }", w=zoo.draw(2, 2)))
 
 
+def test_a_model_without_outputs_is_refused(loaded):
+    proto = zoo.cnn()
+    del proto.graph.output[:]
+    with pytest.raises(ModelError, match=r"no outputs|checker refuses it"):
+        loaded(proto)
+
+
+def test_an_opset_that_onnxruntime_only_partly_knows_is_undone(loaded):
+    # onnxruntime 1.31 has no RandomNormalLike of opset 22.
+    proto = zoo.parse(
+        """g (float[N, 4] x) => (float[N, 4] y) {
+            r = RandomNormalLike<scale = 0.00000001>(x)
+            m = MatMul(x, w)
+            y = Add(m, r)
+        }""",
+        w=zoo.draw(4, 4),
+    )
+    model = loaded(proto)
+    x = zoo.draw(2, 4)
+    assert close(outputs(model.image().patched({}), {"x": x}), outputs(proto, {"x": x}))
+
+
 def test_an_operator_that_onnxruntime_lacks_is_refused_by_name(loaded):
     proto = zoo.parse("g (float[N, 2] x) => (float[N, 2] y) { y = nobody.Frobnicate(x, w) }", w=zoo.draw(2, 2))
     proto.opset_import.add(domain="nobody", version=1)
