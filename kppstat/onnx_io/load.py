@@ -166,8 +166,9 @@ def _free_batch(lifted: Lifted, original: Session, found: Trial | None) -> tuple
     """Return the model with a free batch if that can be had and proved, the batch to feed, and notes."""
     ports = _ports(lifted)
     names, size = batch_inputs(ports)
+    fixed = f"The file fixes the batch at {size}, so inputs are fed in groups of {size}."
     if not names or found is None:
-        return lifted, size, []
+        return lifted, size, [] if size is None else [fixed]
     others = [again(found.feeds, names, seed) for seed in (1, 2)]
     wanted = together([found.outputs, *map(original.run, others)])
     if wanted is not None:
@@ -181,4 +182,4 @@ def _free_batch(lifted: Lifted, original: Session, found: Trial | None) -> tuple
     why = "several at once give other outputs" if wanted is not None else "its outputs have no axis for them"
     if size is None:
         return lifted, 1, [f"Inputs are fed one at a time: the file declares the batch free, but {why}."]
-    return lifted, size, [f"The file fixes the batch at {size}, so inputs are fed in groups of {size}."]
+    return lifted, size, [fixed]

@@ -57,7 +57,10 @@ class Model:
         return {w.name: working(self.graph.constants[w.name]) for w in self.weights}
 
     def image(self) -> Image:
-        """Return what onnxruntime runs, with weights that can be replaced."""
+        """Return what onnxruntime runs, with weights that can be replaced.
+
+        Keep it as long as what it returns is in use: the files of a model above 2 GB go with it.
+        """
         return image_of(ModelProto.FromString(self.skeleton), self.graph.constants, [w.name for w in self.weights])
 
 
