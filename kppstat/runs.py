@@ -83,20 +83,23 @@ class Journal:
     def __len__(self) -> int:
         return int(self._guard(self._db.execute, "SELECT COUNT(*) FROM evaluation").fetchone()[0])
 
-    def through(self, reveal: Reveal) -> Reveal:
+    def through(self, reveal: Reveal, *, keep_scores: bool = True) -> Reveal:
         """Return `reveal` with a memory: recorded evaluations are given back, new ones recorded before they count.
 
         Parameters
         ----------
         reveal : callable
             Takes tasks and yields their evaluations in the same order, such as `kppstat.engine.Engine.map`.
+        keep_scores : bool
+            Keep every score of full evaluations; else their mean, where scores are not just 0 and 1, to save room.
+            What is given back then has the mean as its only score.
         """
 
         def remembered(tasks: Iterable[Task]) -> Iterator[Evaluation]:
             # What is known from the beginning is given back at once; nothing of it piles up.
             remaining = iter(tasks)
             for task in remaining:
-                known = self._find(task)
+                known = self._find(task, keep_scores)
                 if known is None:
                     first_unknown = task
                     break
@@ -107,7 +110,7 @@ class Journal:
 
             def unknown() -> Iterator[Task]:
                 for task in chain((first_unknown,), remaining):
-                    known = self._find(task)
+                    known = self._find(task, keep_scores)
                     pending.append((task, known))
                     if known is None:
                         yield task
@@ -115,7 +118,7 @@ class Journal:
             for evaluation in reveal(unknown()):
                 yield from _known_prefix(pending)
                 pending.pop(0)
-                self._record(evaluation)
+                self._record(evaluation, keep_scores)
                 yield evaluation
             yield from _known_prefix(pending)
 
@@ -151,19 +154,21 @@ class Journal:
         except OSError as e:
             raise RunError(f"cannot write ({e.strerror})", where=str(out)) from None
 
-    def _find(self, task: Task) -> Evaluation | None:
+    def _find(self, task: Task, need_scores: bool) -> Evaluation | None:
         key = _key(task)
         query = "SELECT count, performance, scores, bits, seconds FROM evaluation WHERE instance=? AND inputs=?"
         row = self._guard(self._db.execute, query + " AND (inputs=-1 OR count=?)", key).fetchone()
         if row is None:
             return None
         count, performance, blob, bits, seconds = row
+        if blob is None and need_scores:
+            return None
         return Evaluation(task.index, task.rows, _unpack(blob, bits, count, performance), seconds)
 
-    def _record(self, evaluation: Evaluation) -> None:
+    def _record(self, evaluation: Evaluation, keep_scores: bool) -> None:
         instance, inputs, count = _key(Task(evaluation.index, evaluation.rows))
         scores = evaluation.scores
-        blob, bits = _pack(scores, keep=evaluation.rows is not None)
+        blob, bits = _pack(scores, keep=keep_scores or evaluation.rows is not None)
         row = (instance, inputs, count or len(scores), float(scores.mean()), blob, bits, evaluation.seconds)
         self._write("INSERT OR REPLACE INTO evaluation VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
 

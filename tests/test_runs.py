@@ -29,21 +29,31 @@ class Machine:
             yield Evaluation(task.index, task.rows, scores if task.rows is None else scores[task.rows], 0.1)
 
 
+@pytest.mark.parametrize("keep_scores", [False, True])
 @pytest.mark.parametrize("real", [False, True])
-def test_resume_gives_the_same_bits_without_evaluating_again(tmp_path: Path, real: bool) -> None:
+def test_resume_gives_the_same_bits_without_evaluating_again(tmp_path: Path, real: bool, keep_scores: bool) -> None:
     tasks = [Task(i) for i in range(5)] + [Task(7, np.array([3, 1, 30])), Task(7, np.array([5]))]
     machine = Machine(real=real)
     with Journal(tmp_path, IDENTITY) as journal:
-        first = list(journal.through(machine)(tasks))
+        first = list(journal.through(machine, keep_scores=keep_scores)(tasks))
     again = Machine(real=real)
     with Journal(tmp_path, IDENTITY, resume=True) as journal:
-        second = list(journal.through(again)(tasks))
+        second = list(journal.through(again, keep_scores=keep_scores)(tasks))
     assert again.asked == []
     for a, b in zip(first, second, strict=True):
         assert a.index == b.index
         assert float(a.scores.mean()) == float(b.scores.mean())
-        if a.rows is not None or not real:
+        if a.rows is not None or not real or keep_scores:
             np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_scores_that_were_not_kept_are_evaluated_again_where_they_are_needed(tmp_path: Path) -> None:
+    machine = Machine(real=True)
+    with Journal(tmp_path, IDENTITY) as journal:
+        list(journal.through(machine, keep_scores=False)([Task(0)]))
+        (again,) = journal.through(machine)([Task(0)])
+    assert machine.asked == [0, 0]
+    assert len(again.scores) == 37
 
 
 @given(known=st.sets(st.integers(0, 30), max_size=20), wanted=st.lists(st.integers(0, 30), unique=True, max_size=25))
