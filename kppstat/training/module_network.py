@@ -1,0 +1,148 @@
+"""A torch module as a network to train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from kppstat.errors import ModelError
+from kppstat.training.network import Network, Site, Values
+
+_WEIGHTED = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.RNNBase, nn.Bilinear,
+)  # fmt: skip
+
+
+class ModuleNetwork(Network):
+    """A module whose only input is a tensor, and whose only output is one.
+
+    Weight matrices of linear, convolutional and recurrent layers carry device variation; all other parameters are
+    trained too and carry none. The module itself keeps its values until `export` writes the trained ones into it.
+
+    Raises
+    ------
+    ModelError
+        If no parameter would carry device variation.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.module, self.device = module, device
+        parameters = dict(module.named_parameters())
+        owners = dict(module.named_modules())
+        self.noisy = tuple(n for n, p in parameters.items() if p.ndim > 1 and isinstance(_owner(n, owners), _WEIGHTED))
+        if not self.noisy:
+            raise ModelError(
+                "no parameter carries device variation",
+                where=type(module).__name__,
+                remedy="Device variation acts on the weights of linear, convolutional and recurrent layers",
+            )
+        self.start = {n: p.detach().clone().to(device) for n, p in parameters.items()}
+        self.statistics = {n: b.detach().clone().to(device) for n, b in module.named_buffers()}
+
+    def run(
+        self,
+        values: Mapping[str, Tensor],
+        statistics: Values,
+        inputs: Values,
+        *,
+        training: bool,
+        keep: Sequence[str] = (),
+    ) -> tuple[Tensor, Values]:
+        """Call the module with these values in the place of its parameters."""
+        # In training mode a module overwrites its buffers, so it is given copies.
+        buffers = {n: b.clone() for n, b in statistics.items()} if training else statistics
+        return self._call({**values, **buffers}, inputs, training=training, keep=keep)
+
+    def refreshed(self, values: Mapping[str, Tensor], batches: Iterable[Values]) -> Values:
+        """Measure the running statistics of batch normalisations without device variation."""
+        norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
+        if not norms:
+            return self.statistics
+        momenta = [m.momentum for m in norms]
+        buffers = {
+            n: torch.ones_like(b) if n.endswith("running_var") else torch.zeros_like(b)
+            if n.endswith(("running_mean", "num_batches_tracked")) else b.clone()
+            for n, b in self.statistics.items()
+        }  # fmt: skip
+        try:
+            for m in norms:
+                m.momentum = None  # a plain average over all mini-batches
+            with torch.no_grad():
+                for inputs in batches:
+                    self._call({**values, **buffers}, inputs, training=True, keep=())
+        finally:
+            for m, momentum in zip(norms, momenta, strict=True):
+                m.momentum = momentum
+        return buffers
+
+    def sites(self, inputs: Values) -> list[Site]:
+        """Return the outputs of all layers with weights but the last."""
+        owners = dict(self.module.named_modules())
+        names = [n for n in dict.fromkeys(w.rpartition(".")[0] for w in self.noisy) if n in owners][:-1]
+        with torch.no_grad():
+            _, kept = self._call({**self.start, **self.statistics}, inputs, training=False, keep=names)
+        return [Site(n, tuple(kept[n].shape[1:])) for n in names if n in kept]
+
+    def random(self, seed: int) -> Values:
+        """Draw weights by the number of inputs of their layer."""
+        generator = torch.Generator().manual_seed(seed)
+        owners = dict(self.module.named_modules())
+        result: Values = {}
+        for name, value in self.start.items():
+            if name in self.noisy:
+                fan_in = max(math.prod(value.shape[1:]), 1)
+                drawn = torch.randn(value.shape, generator=generator, dtype=value.dtype) * math.sqrt(2 / fan_in)
+            else:
+                gain = name.endswith("weight") and not isinstance(_owner(name, owners), _WEIGHTED)
+                drawn = torch.ones_like(value) if gain else torch.zeros_like(value)
+            result[name] = drawn.to(self.device)
+        return result
+
+    def export(self, values: Mapping[str, Tensor], statistics: Values) -> None:
+        """Write the values into the module."""
+        parameters, buffers = dict(self.module.named_parameters()), dict(self.module.named_buffers())
+        with torch.no_grad():
+            for name, value in values.items():
+                parameters[name].copy_(value)
+            for name, value in statistics.items():
+                buffers[name].copy_(value)
+
+    def _call(
+        self, state: dict[str, Tensor], inputs: Values, *, training: bool, keep: Sequence[str]
+    ) -> tuple[Tensor, Values]:
+        kept: Values = {}
+
+        def hook(name: str) -> object:
+            def remember(_: nn.Module, __: object, output: object) -> None:
+                if isinstance(output, Tensor):
+                    kept[name] = output
+
+            return remember
+
+        modules = dict(self.module.named_modules())
+        hooks = [modules[n].register_forward_hook(hook(n)) for n in keep]
+        before = self.module.training
+        self.module.train(training)
+        try:
+            output = functional_call(self.module, state, tuple(inputs.values()))
+        finally:
+            self.module.train(before)
+            for h in hooks:
+                h.remove()
+        if not isinstance(output, Tensor):
+            raise ModelError(
+                f"the module returns {type(output).__name__}, not a tensor",
+                where=type(self.module).__name__,
+                remedy="Wrap it in a module that returns one tensor",
+            )
+        return output, kept
+
+
+def _owner(parameter: str, modules: Mapping[str, nn.Module]) -> nn.Module | None:
+    return modules.get(parameter.rpartition(".")[0])
