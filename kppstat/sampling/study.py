@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Generator
@@ -18,6 +19,7 @@ from kppstat.noise import Variation
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, performance_named
 from kppstat.runs import Journal, Reveal
+from kppstat.sampling.audited import Audited
 from kppstat.sampling.monte_carlo import MonteCarlo
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
@@ -120,7 +122,9 @@ class Study:
     @property
     def reveal(self) -> Reveal:
         """What evaluates tasks, through the journal where there is one."""
-        return self.engine.map if self.journal is None else self.journal.through(self.engine.map)
+        if self.journal is None:
+            return self.engine.map
+        return self.journal.through(self.engine.map, keep_scores=not isinstance(self.estimator, MonteCarlo))
 
     def states(self) -> Generator[State]:
         """Run, and yield where the estimation stands after each step; the last state is the answer."""
@@ -187,8 +191,13 @@ class Study:
             notes=(*self.model.notes, *self.data.notes, *self.notes, *self.engine.plan.notes),
         )
 
-    def _choose(self, first: int) -> MonteCarlo:
-        return MonteCarlo(self.question, self.half_width, first=first)
+    def _choose(self, first: int) -> Audited | MonteCarlo:
+        """Take the method asked for; ``auto`` audits wherever scores have bounds, because an audit needs them."""
+        low, high = self.performance.low, self.performance.high
+        bounded = math.isfinite(low) and math.isfinite(high)
+        if self.question.method == "mc" or (self.question.method == "auto" and not bounded):
+            return MonteCarlo(self.question, self.half_width, first=first)
+        return Audited(self.question, self.half_width, inputs=len(self.data), low=low, high=high, first=first)
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width
