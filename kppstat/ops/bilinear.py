@@ -253,7 +253,7 @@ def _(
     )
     # Inputs of the network lie along the rows of a only.
     kept = not transA and not (isinstance(b, Moments) and not b.shared)
-    step = matrix_product(left, right, None if c is None else beta * c, in_place=lambda n: n == 1 or kept)
+    step = matrix_product(left, right, None if c is None else beta * c, couples_rows=not kept)
 
     def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
         da, db = step.pull(adjoints)
@@ -270,7 +270,9 @@ def _(
 
         return Stored(s.index, gradient, s.square)
 
-    return Step(step.outputs, pull, tuple(laid_out(s) for s in step.stored), step.residual, step.in_place)
+    return Step(
+        step.outputs, pull, tuple(laid_out(s) for s in step.stored), step.residual, couples_rows=step.couples_rows
+    )
 
 
 def _turned(x: Any, turn: int) -> Any:

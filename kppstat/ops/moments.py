@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kppstat.array import Array, namespace
 
 if TYPE_CHECKING:
@@ -77,16 +79,19 @@ class Step:
     stored : tuple of Stored
     residual : array or None
         Variance of each element of the first output that no linear fit in the inputs explains.
-    in_place : callable or None
-        Whether each network input still lies in one piece along axis 0, given the number of inputs;
-        None where it always does.
+    places : callable or None
+        For an operator that only moves elements: where each output element comes from, as a number from one on
+        over all elements of all random inputs in order, zero for what the operator fills in.
+    couples_rows : bool
+        Elements that differ along axis 0 have been brought together.
     """
 
     outputs: tuple[Moments | Array, ...]
     pull: Callable[[Sequence[Array | None]], Sequence[Array | None]]
     stored: tuple[Stored, ...] = ()
     residual: Array | None = None
-    in_place: Callable[[int], bool] | None = None
+    places: Callable[[], Sequence[np.ndarray]] | None = None
+    couples_rows: bool = False
 
 
 def mean_of(x: Moments | Array | None) -> Array:

@@ -83,14 +83,14 @@ def _standardised(x: Moments, axes: tuple[int, ...], epsilon: float, scale: Arra
         g = dy * scale
         return [inverse * (g - average(g) - y * average(g * y))]
 
-    # Variance of the linear part: own element 1 - (1 + y^2)/count, the others by their share.
-    mine = (1 - (1 + y * y) / count) ** 2 * x.var
-    total = average(x.var)
-    others = (total * count - x.var) / count**2 + y * y * (average(x.var * y * y) * count - x.var * y * y) / count**2
+    # Derivative of y_i by x_j: inverse (d_ij - (1 + y_i y_j) / count), squared and summed.
+    share = (1 + y * y) / count
+    mine = (1 - 2 * share) * x.var
+    others = (average(x.var) + 2 * y * average(x.var * y) + y * y * average(x.var * y * y)) / count
     var = inverse * inverse * (mine + others) * scale * scale
     mean = y * scale if shift is None else y * scale + shift
     over_inputs = 0 in axes
-    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or not over_inputs)
+    return Step((Moments(mean, var),), pull, couples_rows=over_inputs)
 
 
 @op("InstanceNormalization", normalisation)
@@ -236,7 +236,7 @@ def _(x: Moments, *, axis: int = -1) -> Step:
         return [None if dy is None else mean * (dy - total(dy * mean))]
 
     inputs_apart = axis % x.mean.ndim != 0
-    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or inputs_apart)
+    return Step((Moments(mean, var),), pull, couples_rows=not inputs_apart)
 
 
 @op("LogSoftmax", normalisation)
@@ -263,4 +263,4 @@ def _(x: Moments, *, axis: int = -1) -> Step:
         return [None if dy is None else dy - p * total(dy)]
 
     inputs_apart = axis % x.mean.ndim != 0
-    return Step((Moments(mean, var),), pull, in_place=lambda n: n == 1 or inputs_apart)
+    return Step((Moments(mean, var),), pull, couples_rows=not inputs_apart)

@@ -141,7 +141,7 @@ def _with_rank_one(step: Step, x: Array, var: Array, gradient: Callable[[Array, 
             squares.append(xp.matmul(x * x, var))
         return xp.sum(dy * dy * squares[0], axis=1)
 
-    return Step(step.outputs, step.pull, (Stored(1, gradient, square),), step.residual, step.in_place)
+    return Step(step.outputs, step.pull, (Stored(1, gradient, square),), step.residual, couples_rows=step.couples_rows)
 
 
 def rows_of_windows(dy: Array, group: int) -> Array:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kppstat.array import Array, dtype_name, is_floating, namespace
 from kppstat.errors import ModelError
 from kppstat.ops.elementwise import ONNX_DTYPES
 from kppstat.ops.family import Family
+from kppstat.ops.gaussian import piecewise_linear
+from kppstat.ops.moments import Moments, Step, pointwise
 from kppstat.ops.registry import op
 
 quantisation = Family("quantisation")
@@ -48,6 +52,29 @@ def quantize_linear(
     return xp.astype(xp.clip(y, limits.min, limits.max), getattr(xp, name))
 
 
+@quantize_linear.moments
+def _(
+    x: Moments,
+    scale: Array,
+    zero: Array | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
+) -> Step:
+    """Saturation is kept; rounding, fine against the noise, is left out."""
+    xp, m = namespace(x.mean), x.mean
+    limits = np.iinfo(dtype_name(zero) if zero is not None else ONNX_DTYPES.get(output_dtype, "uint8"))
+    unit = _along(scale, m, axis, block_size)
+    offset = 0.0 if zero is None else xp.astype(_along(zero, m, axis, block_size), m.dtype)
+    low, high = (limits.min - offset) * unit, (limits.max - offset) * unit
+    below, above = float(limits.min), float(limits.max)
+    segments = [(-math.inf, low, below, 0.0), (low, high, offset, 1 / unit), (high, math.inf, above, 0.0)]
+    return piecewise_linear(x, segments)
+
+
 @op("DequantizeLinear", quantisation)
 def dequantize_linear(
     x: Array,
@@ -66,6 +93,23 @@ def dequantize_linear(
     if zero is not None:
         y = y - xp.astype(_along(zero, x, axis, block_size), scale.dtype)
     return y * _along(scale, x, axis, block_size)
+
+
+@dequantize_linear.moments
+def _(
+    x: Moments,
+    scale: Array,
+    zero: Array | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+) -> Step:
+    xp, m = namespace(x.mean), x.mean
+    unit = _along(scale, m, axis, block_size)
+    offset = 0.0 if zero is None else xp.astype(_along(zero, m, axis, block_size), m.dtype)
+    gain = unit + xp.zeros_like(m)
+    return pointwise(Moments(m, x.var, x.shared), (m - offset) * unit, x.var * unit * unit, gain, affine=True)
 
 
 @op("DynamicQuantizeLinear", quantisation)

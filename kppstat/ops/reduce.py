@@ -40,12 +40,18 @@ def _sum_step(x: Moments, axes: tuple[int, ...], keepdims: int, scale: float) ->
         return [xp.broadcast_to(scale * xp.reshape(dy, kept), tuple(x.mean.shape))]
 
     out = Moments(scale * _sum(x.mean, axes, keepdims), scale * scale * _sum(x.var, axes, keepdims))
-    return Step((out,), pull, in_place=lambda n: n == 1 or 0 not in axes)
+    return Step((out,), pull, couples_rows=0 in axes)
 
 
 def _after(first: Step, second: Step) -> Step:
     """Return the step of one function after another; only the second leaves a residual."""
-    return Step(second.outputs, lambda dy: first.pull(second.pull(dy)), (), second.residual, second.in_place)
+    return Step(
+        second.outputs,
+        lambda dy: first.pull(second.pull(dy)),
+        (),
+        second.residual,
+        couples_rows=first.couples_rows or second.couples_rows,
+    )
 
 
 @op("ReduceSum", reduction, static=("axes",))
@@ -120,7 +126,7 @@ def _extreme_step(x: Moments, axes: tuple[int, ...], keepdims: int, sign: float)
 
     out = Moments(xp.reshape(sign * mean, shape_out), xp.reshape(var, shape_out))
     residual = xp.reshape(unexplained(var, explained), shape_out)
-    return Step((out,), pull, residual=residual, in_place=lambda n: n == 1 or 0 not in axes)
+    return Step((out,), pull, residual=residual, couples_rows=0 in axes)
 
 
 @reduce_max.moments

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kppstat.array import Array, dtype_name, like, namespace
 from kppstat.errors import ModelError
 from kppstat.ops.family import Family
+from kppstat.ops.moments import Moments, Step
 from kppstat.ops.registry import op
 
 resizing = Family("resizing")
@@ -59,7 +61,6 @@ def axis_matrix(
     antialias: int,
     exclude_outside: int,
     roi: tuple[float, float] | None = None,
-    extrapolation: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the matrix (new, length) that resizes one axis, and which output points lie outside the input."""
     x = _source(length, new, scale, transform, roi)
@@ -104,49 +105,118 @@ def resize(
     nearest_mode: str = "round_prefer_floor",
 ) -> Array:
     """Interpolate to another size along each axis."""
-    where = [a % x.ndim for a in axes] if axes is not None else list(range(x.ndim))
-    lengths = [x.shape[a] for a in where]
+    plan = _plan(
+        tuple(x.shape),
+        roi,
+        scales,
+        sizes,
+        axes=axes,
+        cropping=coordinate_transformation_mode == "tf_crop_and_resize",
+        policy=keep_aspect_ratio_policy,
+        mode=mode,
+        transform=coordinate_transformation_mode,
+        nearest_mode=nearest_mode,
+        cubic_a=cubic_coeff_a,
+        antialias=antialias,
+        exclude_outside=exclude_outside,
+    )
+    xp = namespace(x)
+    for axis, matrix, outside in plan:
+        x = xp.take(x, like(matrix.argmax(1), x), axis=axis) if mode == "nearest" else _along(x, axis, matrix)
+        if outside.any():
+            mask = like(outside.reshape([-1 if a == axis else 1 for a in range(x.ndim)]), x)
+            x = xp.where(mask, xp.full_like(x, extrapolation_value), x)
+    return x
+
+
+def _along(x: Array, axis: int, matrix: np.ndarray) -> Array:
+    """Apply a matrix (new, old) along one axis."""
+    xp = namespace(x)
+    last = xp.permute_dims(x, [a for a in range(x.ndim) if a != axis] + [axis])
+    y = xp.matmul(last, like(np.ascontiguousarray(matrix.T).astype(dtype_name(x)), x))
+    return xp.permute_dims(y, [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)])
+
+
+def _plan(
+    shape: tuple[int, ...],
+    roi: Array | None,
+    scales: Array | None,
+    sizes: Array | None,
+    *,
+    axes: Sequence[int] | None,
+    cropping: bool,
+    policy: str,
+    **how: Any,
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Return the axes that change, the matrix of each, and which output points lie outside the input."""
+    where = [a % len(shape) for a in axes] if axes is not None else list(range(len(shape)))
+    lengths = [shape[a] for a in where]
     if scales is not None and np.asarray(scales).size:
         factors = [float(s) for s in np.asarray(scales).reshape(-1)]
         new = [math.floor(n * f) for n, f in zip(lengths, factors, strict=True)]
     elif sizes is not None:
         new = [int(s) for s in np.asarray(sizes).reshape(-1)]
         factors = [s / n for s, n in zip(new, lengths, strict=True)]
-        if keep_aspect_ratio_policy != "stretch":
-            one = min(factors) if keep_aspect_ratio_policy == "not_larger" else max(factors)
+        if policy != "stretch":
+            one = min(factors) if policy == "not_larger" else max(factors)
             new = [math.floor(n * one + 0.5) for n in lengths]
             factors = [one] * len(new)
     else:
         raise ModelError("Resize has neither scales nor sizes", remedy="Give one of them")
     box = None if roi is None else np.asarray(roi, np.float64).reshape(2, -1)
-    xp = namespace(x)
-    kind = dtype_name(x)
+    plan = []
     for i, axis in enumerate(where):
-        cropping = coordinate_transformation_mode == "tf_crop_and_resize"
-        if new[i] == x.shape[axis] and factors[i] == 1 and not cropping:
-            continue
-        matrix, outside = axis_matrix(
-            x.shape[axis],
-            new[i],
-            factors[i],
-            mode=mode,
-            transform=coordinate_transformation_mode,
-            nearest_mode=nearest_mode,
-            cubic_a=cubic_coeff_a,
-            antialias=antialias,
-            exclude_outside=exclude_outside,
-            roi=None if box is None else (float(box[0, i]), float(box[1, i])),
-        )
-        if mode == "nearest":
-            x = xp.take(x, like(matrix.argmax(1), x), axis=axis)
-        else:
-            last = xp.permute_dims(x, [a for a in range(x.ndim) if a != axis] + [axis])
-            y = xp.matmul(last, like(np.ascontiguousarray(matrix.T).astype(kind), x))
-            x = xp.permute_dims(y, [*range(axis), x.ndim - 1, *range(axis, x.ndim - 1)])
-        if outside.any():
-            mask = like(outside.reshape([-1 if a == axis else 1 for a in range(x.ndim)]), x)
-            x = xp.where(mask, xp.full_like(x, extrapolation_value), x)
-    return x
+        if new[i] != lengths[i] or factors[i] != 1 or cropping:
+            part = None if box is None else (float(box[0, i]), float(box[1, i]))
+            plan.append((axis, *axis_matrix(lengths[i], new[i], factors[i], roi=part, **how)))
+    return plan
+
+
+@resize.moments
+def _(
+    x: Moments,
+    roi: Array | None = None,
+    scales: Array | None = None,
+    sizes: Array | None = None,
+    *,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> Step:
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        raise NotImplementedError("tf_crop_and_resize")
+    plan = _plan(
+        tuple(x.mean.shape),
+        roi,
+        scales,
+        sizes,
+        axes=axes,
+        cropping=False,
+        policy=keep_aspect_ratio_policy,
+        mode=mode,
+        transform=coordinate_transformation_mode,
+        nearest_mode=nearest_mode,
+        cubic_a=cubic_coeff_a,
+        antialias=antialias,
+        exclude_outside=exclude_outside,
+    )
+    mean, var = x.mean, x.var
+    for axis, matrix, _ in plan:
+        mean, var = _along(mean, axis, matrix), _along(var, axis, matrix**2)
+
+    def pull(adjoints: Sequence[Array | None]) -> list[Array | None]:
+        dy = adjoints[0]
+        if dy is not None:
+            for axis, matrix, _ in reversed(plan):
+                dy = _along(dy, axis, matrix.T)
+        return [dy]
+
+    return Step((Moments(mean, var),), pull, couples_rows=any(axis == 0 for axis, _, _ in plan))
 
 
 @op("Upsample", resizing, static=("scales",))

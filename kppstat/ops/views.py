@@ -67,23 +67,7 @@ def _by_places(forward: Callable[..., Any], values: Sequence[Any], attributes: M
 
     shared = all(v.shared for v in random.values())
     outputs = tuple(Moments(m, v, shared) for m, v in zip(means, variances(), strict=True))
-    return Step(outputs, pull, in_place=lambda n: _in_place(places(), [v.mean for v in random.values()], n))
-
-
-def _in_place(places: Sequence[np.ndarray], inputs: Sequence[Array], n: int) -> bool:
-    """Whether all elements stay in the part of axis 0 that belongs to their own network input."""
-    begin = 0
-    for x in inputs:
-        count = math.prod(x.shape)
-        for place in places:
-            if x.shape[0] % n or not place.ndim or place.shape[0] % n:
-                return False
-            index = place.reshape(-1) - 1 - begin
-            inside = np.flatnonzero((index >= 0) & (index < count))
-            if (index[inside] // (count // n) != inside // (place.size // n)).any():
-                return False
-        begin += count
-    return True
+    return Step(outputs, pull, places=places)
 
 
 def _filling(forward: Callable[..., Any]) -> tuple[int, ...]:

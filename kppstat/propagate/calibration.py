@@ -79,8 +79,9 @@ def _pool(x: Any) -> np.ndarray:
 
 
 def _ratio(measured: Any, propagated: Any) -> np.ndarray:
-    top, bottom = _pool(measured), _pool(propagated)
-    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1.0).astype(np.float32)
+    """Return the factor per channel, from standard deviations, so that a few large variances do not rule."""
+    top, bottom = _pool(np.sqrt(to_numpy(measured))), _pool(np.sqrt(to_numpy(propagated)))
+    return (np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1.0) ** 2).astype(np.float32)
 
 
 def calibrate(

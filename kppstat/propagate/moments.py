@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, cast, dtype_name, is_floating, like, namespace, to_numpy
+from kppstat.array import Array, cast, dtype_name, is_floating, like, namespace, scatter_add, to_numpy
 from kppstat.errors import KppstatError, ModelError
 from kppstat.graph import Graph, Node
 from kppstat.ops import Operator, lookup
@@ -70,6 +70,7 @@ class _Done:
     node: Node
     step: Step
     sources: tuple[str, ...]
+    owner: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,8 @@ class Share:
     adjoint : array
         Derivative of the network output with respect to the (first) output of the node.
     residual : array or None
+    owner : array or None
+        Number of the network input that each element belongs to, where axis 0 does not tell.
     """
 
     node: Node
@@ -92,6 +95,7 @@ class Share:
     stored: Stored | None
     adjoint: Array
     residual: Array | None
+    owner: np.ndarray | None = None
 
     def variance(self, n: int) -> Array:
         """Return the variance that this source gives to the network output of each of `n` inputs, shape (n,)."""
@@ -99,6 +103,8 @@ class Share:
             return self.stored.square(self.adjoint, n)
         xp = namespace(self.adjoint)
         product = self.adjoint * self.adjoint * self.residual
+        if self.owner is not None:
+            return scatter_add(n, self.owner.reshape(-1), xp.reshape(product, (-1,)))
         return xp.sum(xp.reshape(product, (n, -1)), axis=1)
 
 
@@ -153,7 +159,7 @@ class Passage:
                 for stored in done.step.stored:
                     yield Share(done.node, self.origin[done.node.inputs[stored.index]], stored, first, None)
                 if done.step.residual is not None:
-                    yield Share(done.node, "", None, first, done.step.residual)
+                    yield Share(done.node, "", None, first, done.step.residual, done.owner)
             for source, pulled in zip(done.sources, done.step.pull(received), strict=False):
                 if pulled is not None and source:
                     waiting[source] = waiting[source] + pulled if source in waiting else pulled
@@ -266,6 +272,7 @@ class _Run:
         self.correct, self.pair_scale = correct, pair_scale
         self.done: list[_Done] = []
         self.roots: dict[str, tuple[str, tuple[Node, ...]]] = {}
+        self.owners: dict[str, np.ndarray] = {}
 
     def take(self, node: Node) -> None:
         """Compute one node."""
@@ -281,12 +288,13 @@ class _Run:
         chain = self._chain(node, operator, values)
         step, sources = self._fused(node, chain) if chain else (self._step(node, operator, values), node.inputs)
         outputs = tuple(self._corrected(node, operator, o) for o in step.outputs)
-        self._check(node, step, outputs)
         self._store(node, outputs)
         if isinstance(outputs[0], Moments) and outputs[0].shared:
-            self.origin[node.outputs[0]] = self.origin[node.inputs[0]]
+            random = next(n for n, v in zip(node.inputs, values, strict=True) if isinstance(v, Moments))
+            self.origin[node.outputs[0]] = self.origin[random]
         else:
-            self.done.append(_Done(node, step, tuple(sources)))
+            self._follow(node, operator, step, outputs)
+            self.done.append(_Done(node, step, tuple(sources), self.owners.get(node.outputs[0])))
 
     def _store(self, node: Node, outputs: Sequence[Any]) -> None:
         for name, value in zip(node.outputs, outputs, strict=False):
@@ -321,15 +329,38 @@ class _Run:
         use = self.correct is not None and operator.family.mixes and isinstance(value, Moments) and not value.shared
         return self.correct(node, value) if use and self.correct is not None else value
 
-    def _check(self, node: Node, step: Step, outputs: Sequence[Any]) -> None:
+    def _follow(self, node: Node, operator: Operator, step: Step, outputs: Sequence[Any]) -> None:
+        """Note which network input each output element belongs to, wherever axis 0 does not tell."""
         n = self.count
         if n == 1:
             return
-        for value in outputs:
-            if isinstance(value, Moments) and not value.shared and (value.mean.ndim == 0 or value.mean.shape[0] % n):
+        read = [(name, self.table.get(name)) for name in node.inputs]
+        random = [name for name, v in read if isinstance(v, Moments) and not v.shared]
+        shuffled = any(name in self.owners for name in random)
+        if step.places is not None:
+            before = np.concatenate([[-1], *(self._owner(name).reshape(-1) for name in random)])
+            for name, place in zip(node.outputs, step.places(), strict=True):
+                owner = before[place]
+                if not _in_order(owner, n):
+                    self.owners[name] = owner
+        elif shuffled and operator.family.univariate:
+            parts = [self._owner(name) for name in random]
+            shape = tuple(outputs[0].mean.shape)
+            found = [np.broadcast_to(p, shape) for p in parts]
+            if any((f != found[0]).any() for f in found):
                 raise MovedAcrossInputs(node.name)
-        if step.in_place is not None and not step.in_place(n):
+            if not _in_order(found[0], n):
+                self.owners[node.outputs[0]] = found[0]
+        elif shuffled or step.couples_rows or any(isinstance(o, Moments) and o.mean.shape[0] % n for o in outputs):
             raise MovedAcrossInputs(node.name)
+
+    def _owner(self, name: str) -> np.ndarray:
+        """Return the network input that each element of a value belongs to."""
+        if name in self.owners:
+            return self.owners[name]
+        shape = tuple(self.table[name].mean.shape)
+        rows = np.arange(shape[0]) // max(shape[0] // self.count, 1)
+        return np.broadcast_to(rows.reshape(-1, *[1] * (len(shape) - 1)), shape)
 
     def _chain(self, node: Node, operator: Operator, values: Sequence[Any]) -> tuple[str, tuple[Node, ...]] | None:
         """Note from which value this one is made element by element; return the chain if several paths of it meet."""
@@ -361,6 +392,15 @@ class _Run:
 
         with np.errstate(all="ignore"):
             return quadrature(f, self.table[root]), (root,)
+
+
+def _in_order(owner: np.ndarray, n: int) -> bool:
+    """Whether the elements of each network input lie in one piece along axis 0; filled in ones belong anywhere."""
+    if owner.ndim == 0 or owner.shape[0] % n:
+        return False
+    rows = np.arange(owner.shape[0]) // (owner.shape[0] // n)
+    wanted = rows.reshape(-1, *[1] * (owner.ndim - 1))
+    return bool(((owner == wanted) | (owner < 0)).all())
 
 
 def _union(starts: Sequence[tuple[str, tuple[Node, ...]]], node: Node) -> tuple[Node, ...]:
