@@ -126,6 +126,9 @@ def estimate(
         if not quiet:
             _introduce(study)
         interrupted = _run(study, quiet=quiet)
+        if interrupted and not study.trace[-1].instances:
+            err.print("interrupted before any instance was evaluated")
+            return INTERRUPTED
         result = study.result()
         if report is not None:
             _report(study, result, report)
