@@ -126,7 +126,7 @@ def estimate(
         if not quiet:
             _introduce(study)
         interrupted = _run(study, quiet=quiet)
-        if interrupted and not study.trace[-1].instances:
+        if interrupted and not study.trace[-1].evaluations:
             err.print("interrupted before any instance was evaluated")
             return INTERRUPTED
         result = study.result()

@@ -151,7 +151,7 @@ class Study:
         SettingError
             If no instance was evaluated.
         """
-        if not self.trace or not self.trace[-1].instances:
+        if not self.trace or not self.trace[-1].evaluations:
             raise SettingError("no instance was evaluated", remedy="Allow more time or evaluations")
         final, sample, q = self.trace[-1], self.estimator.sample(), self.question
         low, high = max(final.low, self.performance.low), min(final.high, self.performance.high)

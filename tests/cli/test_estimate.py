@@ -78,10 +78,8 @@ def test_another_seed_is_another_set_of_instances(few_inputs: Path, capsys: pyte
 
 @pytest.mark.parametrize("method", ["mc", "audited"])
 def test_sigma_0_is_the_clean_model(few_inputs: Path, capsys: pytest.CaptureFixture[str], method: str) -> None:
-    code = run(
-        ["estimate", str(MODEL), "--data", str(few_inputs), "--sigma", "0", "--max-evaluations", "20"]
-        + ["--method", method, "--json", "-"]
-    )
+    words = ["estimate", str(MODEL), "--data", str(few_inputs), "--sigma", "0", "--max-evaluations", "20"]
+    code = run([*words, "--method", method, "--json", "-"])
     result = json.loads(capsys.readouterr().out)
     assert code in (0, AT_BUDGET)
     assert result["kpp"] == result["clean"]
@@ -180,7 +178,7 @@ def test_ctrl_c_ends_with_the_interval_valid_so_far(few_inputs: Path, tmp_path: 
     wait_for(journal, evaluations=100)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == INTERRUPTED
+    assert running.returncode == INTERRUPTED, said
     assert "Traceback" not in said
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["guarantee"] == "anytime"
