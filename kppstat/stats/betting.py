@@ -12,8 +12,8 @@ law holds for ``1{A <= q}`` and the first for ``1{A < q}``, so the numbers `x` a
 Several gamblers with larger and smaller stakes share the first capital: a mixture is again a supermartingale.
 
 Source: Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting, J. R. Statist. Soc. B 86
-(2024), arXiv:2010.09686, sections 4.1 and B.2 (predictable plug-in); for likelihood ratios Waudby-Smith, Wu, Ramdas,
-Karampatziakis & Mineiro, Anytime-valid off-policy inference for contextual bandits, arXiv:2210.10768, section 2.
+(2024), arXiv:2010.09686 (predictable plug-in); for likelihood ratios Waudby-Smith, Wu, Ramdas,
+Karampatziakis & Mineiro, Anytime-valid off-policy inference for contextual bandits, arXiv:2210.10768.
 """
 
 from __future__ import annotations

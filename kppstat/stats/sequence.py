@@ -8,7 +8,7 @@ range ``S_lo .. S_hi``; the sequence is ``[X_(S_lo), X_(S_hi + 1)]``. Where the 
 build ``B_i`` of probability `p` between ``1{X_i < q}`` and ``1{X_i <= q}``: their sum lies between both counts.
 
 Source: Howard & Ramdas, Sequential estimation of quantiles with applications to A/B testing and best-arm
-identification, Bernoulli 28 (2022), section 3 (beta-binomial boundary); the two parameters of the beta law from the
+identification, Bernoulli 28 (2022) (beta-binomial boundary); the two parameters of the beta law from the
 wanted time as in their software (Howard, confseq, ``BetaBinomialMixture``).
 """
 

@@ -6,8 +6,8 @@ its likelihood ratio depends on `t` alone, in any dimension. A mixture of compon
 ``1 / a_0``, whatever the components are.
 
 Source: defensive mixtures, Owen & Zhou, Safe and effective importance sampling, J. Amer. Statist. Assoc. 95 (2000);
-the best density ``phi sqrt(r)`` for an indicator with conditional probability `r` is that of least second moment
-(Kahn & Marshall 1953).
+the density ``phi sqrt(r)`` for an event with conditional probability `r` has the least second moment, by the
+Cauchy-Schwarz inequality.
 """
 
 from __future__ import annotations

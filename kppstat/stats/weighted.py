@@ -2,7 +2,7 @@
 
 A value ``A_i`` comes with the weight ``w_i``: the likelihood ratio of the nominal law to the one that it was drawn
 from. ``F_n(x) = sum(w_i 1{A_i <= x}) / n`` is unbiased for ``F(x)``; dividing by the sum of the weights instead would
-bias it and, in the lower tail, take about twice the values. Only `share_bound` holds at every sample size; the
+bias it, and in the lower tail often takes more values. Only `share_bound` holds at every sample size; the
 interval here rests on a central limit theorem and on the proposal having no blind spot. No diagnostic of the weights
 can see a region of failures that the proposal hardly visits: bound its mass by `share_bound` on the nominal draws.
 """
@@ -81,7 +81,7 @@ def weighted_quantile(values: ArrayLike, weights: ArrayLike, p: float) -> float:
 def effective_events(values: ArrayLike, weights: ArrayLike, x: float) -> float:
     """Return how many equally weighted values at or below `x` would tell as much: ``sum(w)**2 / sum(w**2)`` over them.
 
-    Below about 40 the asymptotic interval is not to be trusted; above, it still cannot see what was never visited.
+    Few of them make the asymptotic interval doubtful; many of them cannot vouch for what was never visited.
 
     Examples
     --------
