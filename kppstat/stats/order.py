@@ -5,8 +5,8 @@ most ``l - 1`` values are ``<= q``, although each is so with probability ``F(q) 
 `u` values are ``< q``, although each is so with probability ``F(q-) <= p``. So ``[X_(l), X_(u)]`` misses `q` below with
 probability at most ``P(B <= l - 1)`` and above with at most ``P(B >= u)``, for every law, with ties or without.
 
-Source: Scheffe & Tukey, Non-parametric estimation I, Ann. Math. Statist. 16 (1945) (closed
-intervals, laws with jumps); smallest sizes: Wilks, Determination of sample sizes for setting tolerance limits, ibid. 12 (1941).
+Source: Scheffe & Tukey, Non-parametric estimation I, Ann. Math. Statist. 16 (1945) (closed intervals, laws with
+jumps); smallest sizes: Wilks, Determination of sample sizes for setting tolerance limits, ibid. 12 (1941).
 """
 
 from __future__ import annotations
