@@ -28,6 +28,7 @@ app = App(
 app.command("kppstat.cli.estimate:estimate", name="estimate")
 app.command("kppstat.cli.compare:compare", name="compare")
 app.command("kppstat.cli.sweep:sweep", name="sweep")
+app.command("kppstat.cli.worst:worst", name="worst")
 app.command("kppstat.cli.train:train", name="train")
 app.command("kppstat.cli.check:check", name="check")
 app.command("kppstat.cli.demo:demo", name="demo")

@@ -1,0 +1,183 @@
+"""``kppstat worst``: the weights within a bound that lower the accuracy most."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from kppstat.cli import INTERRUPTED
+from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.errors import SettingError
+from kppstat.sampling.result import shown
+
+if TYPE_CHECKING:
+    from kppstat.worst_case import Attack, WorstCase
+
+
+def worst(
+    model: Path,
+    /,
+    *,
+    bound: float,
+    norm: Literal["linf", "l2"] = "linf",
+    data: str | None = None,
+    method: Literal["ours", "lwc", "pgd", "fgsm", "random"] = "ours",
+    passes: float = 100.0,
+    layers: str | None = None,
+    per_layer: Annotated[bool, Parameter(negative="")] = False,
+    seed: int = 0,
+    fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
+    figure: Path | None = None,
+    json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Find weights within a bound of the intended ones that lower the top-1 accuracy most.
+
+    The weights found are evaluated on all inputs as they are stored, so the true worst case is at the accuracy
+    reported or below it.
+
+    Parameters
+    ----------
+    model
+        ONNX file.
+    bound
+        Largest deviation, in units of the max abs weight of its tensor.
+    norm
+        linf bounds every weight; l2 bounds the root mean square over each tensor.
+    data
+        As for `kppstat estimate`.
+    method
+        ours; for comparison lwc (as published), pgd, fgsm or random.
+    passes
+        Budget of gradient passes over all inputs. One costs three evaluations.
+    layers
+        Attack only tensors of this name or pattern (several with commas between).
+    per_layer
+        Attack each tensor alone, with an equal share of the budget: which layer is the weak one.
+    seed
+        Fixes every random number.
+    fold_batch_norm
+        Fold batch normalisation into the weights first.
+    out
+        ONNX file to write, with the weights found.
+    figure
+        File for the figure of accuracy against bound; the ending names the format.
+    json
+        File for the result as JSON; - is stdout.
+    quiet
+        Say nothing but the answer.
+    """
+    from kppstat.worst_case import Attack
+
+    if per_layer and (out is not None or figure is not None):
+        where = "--out" if out is not None else "--figure"
+        raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
+    attack = Attack(
+        model,
+        bound,
+        norm=norm,
+        data=data,
+        method=method,
+        passes=passes,
+        layers=layers,
+        seed=seed,
+        fold_batch_norm=fold_batch_norm,
+    )
+    if not quiet:
+        _introduce(attack)
+    if per_layer:
+        return _each(attack, json=json, quiet=quiet)
+    interrupted = _run(attack, quiet=quiet)
+    if figure is not None:
+        attack.trace_curve()
+    result = attack.result()
+    if json is not None:
+        write_json(result.to_dict(), json)
+    if json != "-":
+        _answer(result, quiet=quiet)
+    if out is not None:
+        result.save(attack.model, out)
+        err.print(f"wrote {out}", style="dim", soft_wrap=True)
+    if figure is not None:
+        result.plot(str(figure))
+        err.print(f"wrote {figure}", style="dim", soft_wrap=True)
+    return INTERRUPTED if interrupted else 0
+
+
+def _introduce(attack: Attack) -> None:
+    model, data = attack.model, attack.data
+    err.print(f"[bold]{model.path.name}[/] on {len(data):,} inputs from {data.source}", soft_wrap=True)
+    err.print(f"clean top-1 accuracy: [bold]{shown(attack.clean, fraction=True)}[/]")
+    err.print(f"{attack.network.size:,} weights in {len(attack.names)} of {len(model.weights)} tensors are attacked")
+    for note in (*model.notes, *data.notes):
+        err.print(f"note: {note}", style="dim", soft_wrap=True, markup=False)
+
+
+def _run(attack: Attack, *, quiet: bool, of: str = "") -> bool:
+    """Drive the search; return whether the user stopped it."""
+    begun = time.monotonic()
+    try:
+        with live(quiet=quiet) as show:
+            for state in attack.states():
+                left = (time.monotonic() - begun) * max(state.budget / state.passes - 1, 0) if state.passes else 0
+                parts = [
+                    *([of] if of else []),
+                    f"worst {shown(state.worst, fraction=True)}",
+                    f"last seen {shown(state.seen, fraction=True)}",
+                    f"{state.passes:.1f} of {state.budget:g} passes",
+                    f"{duration(left)} left",
+                    state.phase,
+                ]
+                show(Text("  ".join(parts), overflow="ellipsis", no_wrap=True))
+    except KeyboardInterrupt:
+        attack.interrupt()
+        return True
+    return False
+
+
+def _each(attack: Attack, *, json: str | None, quiet: bool) -> int:
+    """Attack each tensor alone and print a table; after an interruption, of those that were attacked."""
+    table = plain_table("tensor", ">weights", ">worst accuracy", ">lost", ">passes")
+    results: list[WorstCase] = []
+    interrupted = False
+    for alone in attack.apart():
+        interrupted = _run(alone, quiet=quiet, of=alone.names[0])
+        result = alone.result()
+        results.append(result)
+        lost = f"{100 * (result.clean - result.performance_worst):.2f} pp"
+        worst_found = result.show(result.performance_worst)
+        table.add_row(alone.names[0], f"{alone.network.size:,}", worst_found, lost, f"{result.passes:.1f}")
+        if interrupted:
+            break
+    if json is not None:
+        write_json({"tensors": [result.to_dict() for result in results]}, json)
+    if json != "-":
+        weak = min(results, key=lambda result: result.performance_worst)
+        print(f"The weakest tensor is {weak.layers[0]}. {weak.summary()}")
+        if not quiet:
+            err.print(table)
+    return INTERRUPTED if interrupted else 0
+
+
+def _answer(result: WorstCase, *, quiet: bool) -> None:
+    print(result.summary())
+    if quiet:
+        return
+    table = plain_table("", "")
+    for name, value in (
+        ("worst found", f"{result.show(result.performance_worst)} of {result.inputs:,} inputs"),
+        ("guarantee", "exact: the weights are exhibited, so the worst case is this low or lower"),
+        ("clean", result.show(result.clean)),
+        ("reached", f"{result.reached:.6g} of {result.bound:g} ({result.norm})"),
+        ("cost", f"{result.passes:.1f} gradient passes = {result.evaluations:.1f} evaluations, everything counted"),
+        ("time", duration(result.seconds)),
+        ("method, seed", f"{result.method}, {result.seed}"),
+        ("stopped", result.stop_reason),
+    ):
+        table.add_row(name, value)
+    err.print(table)

@@ -1,0 +1,18 @@
+"""The worst case: weights within a bound that lower the accuracy most. Needs PyTorch."""
+
+from kppstat.errors import SettingError
+
+try:
+    import torch as _torch
+except ImportError:
+    remedy = "Install it with pip install 'kppstat[train]'"
+    raise SettingError("the search for the worst case needs PyTorch", remedy=remedy) from None
+
+from kppstat.worst_case.attack import METHODS as METHODS
+from kppstat.worst_case.attack import Attack as Attack
+from kppstat.worst_case.attack import weakest as weakest
+from kppstat.worst_case.attack import worst as worst
+from kppstat.worst_case.region import Region as Region
+from kppstat.worst_case.result import WorstCase as WorstCase
+
+del _torch

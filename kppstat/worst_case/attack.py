@@ -1,0 +1,318 @@
+"""A search for the worst case from question to result: load, check, search, certify."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kppstat import data as data_room
+from kppstat.data import Dataset
+from kppstat.errors import ModelError, SettingError
+from kppstat.onnx_io import Model, load
+from kppstat.propagate import describe, unsupported
+from kppstat.sampling.study import versions
+from kppstat.worst_case.baselines import fgsm, pgd, random
+from kppstat.worst_case.certify import Certifier
+from kppstat.worst_case.network import FORWARD, Network
+from kppstat.worst_case.ours import ours
+from kppstat.worst_case.point import Point, Search
+from kppstat.worst_case.published import lwc
+from kppstat.worst_case.region import Norm, Region, largest
+from kppstat.worst_case.result import WorstCase
+
+METHODS: dict[str, Search] = {"ours": ours, "lwc": lwc, "pgd": pgd, "fgsm": fgsm, "random": random}
+_CURVE = 12  # points
+_LEAST = 2.0  # gradient passes: one step, and the look at what it found
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where an attack stands.
+
+    Attributes
+    ----------
+    passes, budget : float
+        Gradient passes spent, and allowed.
+    worst : float
+        Lowest accuracy certified so far.
+    seen : float
+        Share of right answers that the search last saw.
+    phase : str
+    """
+
+    passes: float
+    budget: float
+    worst: float
+    seen: float
+    phase: str
+
+
+class Attack:
+    """A model, its data and a region around its weights: everything loaded and checked.
+
+    Parameters
+    ----------
+    model : path or Model
+    bound : float
+        How far weights may deviate, in units of max|W| of each tensor.
+    norm : {"linf", "l2"}
+        Of each weight, or the root mean square over each tensor.
+    data : str or Dataset, optional
+        See `kppstat.data.load`; None looks for ``model.npz`` beside ``model.onnx``.
+    method : str
+        ``ours``, ``lwc``, ``pgd``, ``fgsm`` or ``random``.
+    passes : float
+        Budget of gradient passes over all inputs.
+    layers : str or sequence of str, optional
+        Names or patterns (``layers.*``) of the tensors to attack, in a string with commas between. None takes all.
+    seed : int
+        Fixes every random number.
+    fold_batch_norm : bool
+        Fold batch normalisation into the weights first.
+
+    Raises
+    ------
+    KppstatError
+        If model, data or settings cannot be used; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        bound: float,
+        *,
+        norm: Norm = "linf",
+        data: str | Dataset | None = None,
+        method: str = "ours",
+        passes: float = 100.0,
+        layers: str | Sequence[str] | None = None,
+        seed: int = 0,
+        fold_batch_norm: bool = False,
+    ) -> None:
+        self.begun = time.monotonic()
+        self.region = Region(bound, norm)
+        if method not in METHODS:
+            raise SettingError(
+                f"there is no method '{method}'", where="--method", remedy=f"Take one of {', '.join(METHODS)}"
+            )
+        if not (math.isfinite(passes) and passes >= _LEAST):
+            raise SettingError(f"passes is {passes:g}", where="--passes", remedy="Give 2 or more gradient passes")
+        if seed < 0:
+            raise SettingError(f"seed is {seed}", where="--seed", remedy="Give a whole number of 0 or more")
+        self.method, self.budget, self.seed = method, float(passes), seed
+        self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
+        self.names = chosen(self.model, layers)
+        missing = unsupported(self.model.graph)
+        if missing:
+            raise ModelError(
+                f"{describe(missing)} has no gradient, because kppstat has no operator of its own for it",
+                where=str(self.model.path),
+                remedy="Its distribution under device variation can still be estimated: kppstat estimate",
+            )
+        self.data = data if isinstance(data, Dataset) else data_room.load(data, self.model)
+        self.certifier = Certifier(self.model, self.data, self.region)
+        self.clean = self.certifier.clean
+        self.network = Network(self.model, self.data, self.certifier.targets, self.names, budget=self.budget)
+        self.stop_reason = "the budget is spent"
+        self.curve: tuple[tuple[float, float], ...] = ()
+        self.worst = self.clean
+        self.deviation = self.network.split(self.network.start())
+        self.stored = self.certifier.stored(self.deviation)
+        self.trace: list[tuple[float, float]] = [(0.0, self.clean)]
+        self._last: Point | None = None
+
+    def states(self) -> Iterator[State]:
+        """Search, and yield where it stands after each step."""
+        if self.region.bound == 0:
+            self.stop_reason = "a bound of 0 leaves the intended weights alone"
+            return
+        for point in METHODS[self.method](self.network, self.region, self.seed):
+            self._last = point
+            if point.check:
+                self._certify(point)
+                self._last = None
+            yield State(self.network.passes, self.budget, self.worst, point.seen, point.phase)
+
+    def apart(self) -> tuple[Attack, ...]:
+        """Return one attack for each of the tensors, with equal shares of the budget."""
+        share = max(_LEAST, self.budget / len(self.names))
+        return tuple(
+            Attack(
+                self.model,
+                self.region.bound,
+                norm=self.region.norm,
+                data=self.data,
+                method=self.method,
+                passes=share,
+                layers=[name],
+                seed=self.seed,
+            )
+            for name in self.names
+        )
+
+    def interrupt(self) -> None:
+        """End the search by hand: what it came to last is certified too."""
+        self.stop_reason = "stopped by hand"
+        if self._last is not None:
+            self._certify(self._last)
+            self._last = None
+
+    def trace_curve(self) -> None:
+        """Evaluate the deviation found at smaller lengths: what is exhibited within each smaller bound."""
+        pairs = [(0.0, self.clean)]
+        lowest = self.clean
+        for part in np.linspace(0, 1, _CURVE)[1:-1]:
+            stored = self.certifier.stored({n: d * part for n, d in self.deviation.items()})
+            self.network.spend(FORWARD)
+            lowest = min(lowest, self.certifier.accuracy(stored))
+            pairs.append((float(part * self.region.bound), lowest))
+        self.curve = (*pairs, (self.region.bound, min(lowest, self.worst)))
+
+    def result(self) -> WorstCase:
+        """Return the worst weights found so far."""
+        return WorstCase(
+            performance_worst=self.worst,
+            clean=self.clean,
+            bound=self.region.bound,
+            norm=self.region.norm,
+            reached=self._reached(),
+            passes=self.network.passes,
+            evaluations=self.network.passes / FORWARD,
+            method=self.method,
+            guarantee="exact",
+            layers=self.names,
+            inputs=len(self.data),
+            stop_reason=self.stop_reason,
+            seed=self.seed,
+            seconds=time.monotonic() - self.begun,
+            model=str(self.model.path),
+            data=self.data.source,
+            model_sha256=self.model.sha256,
+            data_sha256=self.data.sha256,
+            versions={**versions(), "torch": version("torch")},
+            notes=(*self.model.notes, *self.data.notes),
+            trace=tuple(self.trace),
+            curve=self.curve,
+            weights=dict(self.stored),
+        )
+
+    def _certify(self, point: Point) -> None:
+        """Evaluate a deviation on all inputs, as it will be stored, and keep it if it is the worst so far."""
+        deviation = self.network.split(point.u.clone())
+        stored = self.certifier.stored(deviation)
+        accuracy = self.certifier.accuracy(stored)
+        self.network.spend(FORWARD)
+        if accuracy < self.worst:
+            self.worst, self.deviation, self.stored = accuracy, deviation, stored
+        self.trace.append((self.network.passes, self.worst))
+
+    def _reached(self) -> float:
+        """How far the stored weights reach; rounding in this quotient must not make it look beyond the bound."""
+        reach = 0.0
+        for name, stored in self.stored.items():
+            intended = self.model.graph.constants[name].astype(np.float64)
+            unit = largest(intended)
+            if unit > 0:
+                reach = max(reach, self.region.reach((stored.astype(np.float64) - intended) / unit))
+        return min(reach, self.region.bound)
+
+
+def chosen(model: Model, layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the weights that the patterns name, all if there are none.
+
+    Raises
+    ------
+    SettingError
+        If a pattern names none.
+    """
+    names = [w.name for w in model.weights]
+    if not names:
+        raise ModelError("no tensor carries device variation", where=str(model.path), remedy="See: kppstat check MODEL")
+    if layers is None:
+        return tuple(names)
+    picked: set[str] = set()
+    for pattern in [p.strip() for p in layers.split(",")] if isinstance(layers, str) else layers:
+        found = {n for n in names if n == pattern or fnmatchcase(n, pattern)}
+        if not found:
+            listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+            raise SettingError(f"no weight is called '{pattern}'", where="--layers", remedy=f"There are {listed}")
+        picked |= found
+    return tuple(n for n in names if n in picked)
+
+
+def worst(model: str | Path | Model, bound: float, *, curve: bool = False, **settings: Any) -> WorstCase:
+    """Find weights within a bound around the intended ones that lower the accuracy most.
+
+    Parameters
+    ----------
+    model : path or Model
+        An ONNX file.
+    bound : float
+        How far weights may deviate, in units of max|W| of each tensor.
+    curve : bool
+        Also evaluate the deviation found at smaller lengths.
+    **settings
+        norm, data, method, passes, layers, seed, fold_batch_norm: see `Attack`.
+
+    Returns
+    -------
+    WorstCase
+
+    Raises
+    ------
+    KppstatError
+        If model, data or settings cannot be used; the message says what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kppstat import data
+    >>> from kppstat.demo import DATA, MODEL
+    >>> from kppstat.onnx_io import load
+    >>> model = load(MODEL)
+    >>> with np.load(DATA) as file:
+    ...     few = data.from_arrays({"x": file["x"][:100]}, file["y"][:100], model)
+    >>> result = worst(model, 0.01, data=few, method="fgsm")
+    >>> result.performance_worst < result.clean, result.reached <= 0.01
+    (True, True)
+    """
+    attack = Attack(model, bound, **settings)
+    for _ in attack.states():
+        pass
+    if curve:
+        attack.trace_curve()
+    return attack.result()
+
+
+def weakest(model: str | Path | Model, bound: float, **settings: Any) -> dict[str, WorstCase]:
+    """Attack each tensor alone, with an equal share of the budget: which layer is the weak one.
+
+    Parameters
+    ----------
+    model, bound, **settings
+        As in `worst`; `passes` is the budget of all attacks together.
+
+    Returns
+    -------
+    dict of str to WorstCase
+        By tensor, in the order of the model.
+
+    Raises
+    ------
+    KppstatError
+        If model, data or settings cannot be used; the message says what to do.
+    """
+    results = {}
+    for attack in Attack(model, bound, **settings).apart():
+        for _ in attack.states():
+            pass
+        results[attack.names[0]] = attack.result()
+    return results

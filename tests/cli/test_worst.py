@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kppstat.cli import BAD_INPUT, run
+from kppstat.demo import MODEL
+from kppstat.onnx_io import load
+
+KEYS = {"performance_worst", "clean", "bound", "reached", "passes", "method", "seconds", "seed", "model_sha256",
+        "data_sha256", "versions"}  # fmt: skip
+
+
+def test_the_answer_its_figure_and_its_weights(
+    few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["worst", str(MODEL), "--bound", "0.01", "--data", str(few_inputs), "--passes", "3"]
+    files = ["--out", str(tmp_path / "worst.onnx"), "--figure", str(tmp_path / "curve.svg"), "--json", "-"]
+    assert run([*words, *files]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) >= KEYS
+    assert result["performance_worst"] < result["clean"]
+    assert result["reached"] <= 0.01
+    assert result["curve"][-1] == [0.01, result["performance_worst"]]
+    assert (tmp_path / "curve.svg").stat().st_size > 1000
+    assert load(tmp_path / "worst.onnx").sha256 != result["model_sha256"]
+    assert run([*words, "--method", "fgsm", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert "fgsm" in said.out
+    assert said.err == ""
+
+
+def test_a_table_by_layer(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["worst", str(MODEL), "--bound", "0.03", "--data", str(few_inputs), "--method", "fgsm", "--per-layer"]
+    assert run(words) == 0
+    said = capsys.readouterr()
+    assert "weakest tensor is layers." in said.out
+    assert all(f"layers.{i}.weight" in said.err for i in (0, 3, 7, 9, 11))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--bound", "-1"],
+        ["--bound", "0.01", "--method", "magic"],
+        ["--bound", "0.01", "--passes", "0"],
+        ["--bound", "0.01", "--layers", "none"],
+        ["--bound", "0.01", "--per-layer", "--out", "w.onnx"],
+        ["--bound", "0.01", "--data", "missing.npz"],
+        [],
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worst", str(MODEL), "--data", str(few_inputs), *words]) == BAD_INPUT
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.strip().splitlines()) == 1
