@@ -123,7 +123,7 @@ def test_any_sample_gives_an_ordered_interval(values: list[float], k: float, gua
         assert state.kpp in values
 
 
-@pytest.mark.parametrize("guarantee", ["exact", "anytime"])
+@pytest.mark.parametrize("guarantee", ["exact", "anytime", "asymptotic"])
 @pytest.mark.parametrize("decimals", [2, 4])
 def test_coverage_when_stopping_on_width(guarantee: str, decimals: int) -> None:
     def law(rng: np.random.Generator) -> float:
@@ -136,4 +136,5 @@ def test_coverage_when_stopping_on_width(guarantee: str, decimals: int) -> None:
         question = Question(k=10, confidence=0.9, guarantee=guarantee, max_evaluations=2500)  # type: ignore[arg-type]
         end = last(MonteCarlo(question, half_width=0.006), law, seed)
         hits += end.low <= truth <= end.high
-    assert hits >= binom.ppf(1e-4, replications, 0.9)
+    promised = 0.88 if guarantee == "asymptotic" else 0.9
+    assert hits >= binom.ppf(1e-4, replications, promised)
