@@ -6,6 +6,7 @@ above and `p` below (`B` is the beta function), would be a nonnegative martingal
 inequality it ever reaches ``1 / alpha`` with probability at most `alpha`. The counts with ``M_t < 1 / alpha`` are a
 range ``S_lo .. S_hi``; the sequence is ``[X_(S_lo), X_(S_hi + 1)]``. Where the law jumps, toss extra coins to
 build ``B_i`` of probability `p` between ``1{X_i < q}`` and ``1{X_i <= q}``: their sum lies between both counts.
+The promise is for both ends together; one end alone may take more than half of `alpha`.
 
 Source: Howard & Ramdas, Sequential estimation of quantiles with applications to A/B testing and best-arm
 identification, Bernoulli 28 (2022) (beta-binomial boundary); the two parameters of the beta law from the
