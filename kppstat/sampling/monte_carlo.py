@@ -108,7 +108,7 @@ class MonteCarlo:
                 reason = REACHED if converged else SPENT
                 yield self._state(self._looked_at, self._bracket, "exact", reason, done=True, converged=converged)
                 return
-            # Each look spends half of the error that is left; a stop by the clock may spend the rest.
+            # A look leaves more than half of the error that was left before it; a stop by the clock may spend that.
             self._alpha_by_clock /= 2
             yield self._anytime("evaluating")
 
