@@ -161,7 +161,7 @@ class Loop:
 
     def _conclude(self, epoch: int, loss: float) -> Progress:
         """Validate all members, let the best go on, keep the best so far, and write the checkpoint."""
-        found = [self._validated(m, refresh=epoch > 0) for m in self.members]
+        found = [self._validated(epoch, i, m) for i, m in enumerate(self.members)]
         chosen = 0
         if epoch > 0:
             chosen = self.strategy.select([score.kpp for score, _, _ in found])
@@ -177,15 +177,16 @@ class Loop:
         if (epoch > 0 or not self.plan.from_scratch) and (self.best is None or record.kpp > self.best.kpp):
             self.best = record
             self.kept = _detached(values), _detached(statistics)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and epoch > 0:
             self.checkpoint.write(self._state())
         return self._progress(epoch, epoch / self.plan.epochs, loss, record)
 
-    def _validated(self, member: Member, *, refresh: bool) -> tuple[Score, Values, Values]:
+    def _validated(self, epoch: int, i: int, member: Member) -> tuple[Score, Values, Values]:
         with torch.no_grad():
-            values = self.strategy.intended(*member.kept())
-            statistics = self.network.statistics
-            if refresh:
+            if epoch == 0:  # the network as it was given
+                values, statistics = self.scene.start, self.network.statistics
+            else:
+                values = self.strategy.intended(*member.kept(), i)
                 batches = self.examples.in_order(self.examples.train[: _REFRESH * self.batch], self.batch)
                 full = (inputs for inputs, targets in batches if len(targets) == self.batch)
                 statistics = self.network.refreshed(values, full)

@@ -57,7 +57,7 @@ class ModuleNetwork(Network):
         """Call the module with these values in the place of its parameters."""
         # In training mode a module overwrites its buffers, so it is given copies.
         buffers = {n: b.clone() for n, b in statistics.items()} if training else statistics
-        return self._call({**values, **buffers}, inputs, training=training, keep=keep)
+        return self._call({**values, **buffers}, inputs, training=[self.module] if training else [], keep=keep)
 
     def refreshed(self, values: Mapping[str, Tensor], batches: Iterable[Values]) -> Values:
         """Measure the running statistics of batch normalisations without device variation."""
@@ -75,7 +75,7 @@ class ModuleNetwork(Network):
                 m.momentum = None  # a plain average over all mini-batches
             with torch.no_grad():
                 for inputs in batches:
-                    self._call({**values, **buffers}, inputs, training=True, keep=())
+                    self._call({**values, **buffers}, inputs, training=norms, keep=())
         finally:
             for m, momentum in zip(norms, momenta, strict=True):
                 m.momentum = momentum
@@ -86,7 +86,7 @@ class ModuleNetwork(Network):
         owners = dict(self.module.named_modules())
         names = [n for n in dict.fromkeys(w.rpartition(".")[0] for w in self.noisy) if n in owners][:-1]
         with torch.no_grad():
-            _, kept = self._call({**self.start, **self.statistics}, inputs, training=False, keep=names)
+            _, kept = self._call({**self.start, **self.statistics}, inputs, training=[], keep=names)
         return [Site(n, tuple(kept[n].shape[1:])) for n in names if n in kept]
 
     def random(self, seed: int) -> Values:
@@ -114,8 +114,9 @@ class ModuleNetwork(Network):
                 buffers[name].copy_(value)
 
     def _call(
-        self, state: dict[str, Tensor], inputs: Values, *, training: bool, keep: Sequence[str]
+        self, state: dict[str, Tensor], inputs: Values, *, training: Sequence[nn.Module], keep: Sequence[str]
     ) -> tuple[Tensor, Values]:
+        """Call the module, with these parts of it in training mode and the others not."""
         kept: Values = {}
 
         def hook(name: str) -> object:
@@ -127,12 +128,15 @@ class ModuleNetwork(Network):
 
         modules = dict(self.module.named_modules())
         hooks = [modules[n].register_forward_hook(hook(n)) for n in keep]
-        before = self.module.training
-        self.module.train(training)
+        before = {m: m.training for m in modules.values()}
+        self.module.eval()
+        for part in training:
+            part.train()
         try:
             output = functional_call(self.module, state, tuple(inputs.values()))
         finally:
-            self.module.train(before)
+            for m, mode in before.items():
+                m.training = mode
             for h in hooks:
                 h.remove()
         if not isinstance(output, Tensor):

@@ -69,6 +69,7 @@ class Rcg(Strategy):
     reach: float = 2.0
     sigma: float = 0.0
     interval: Interval = field(init=False, repr=False, compare=False)
+    noisy: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         within("threshold", self.threshold, -10)
@@ -85,6 +86,7 @@ class Rcg(Strategy):
             raise SettingError(
                 "there is no device variation to search a sigma for", where="--sigma", remedy="Take --strategy plain"
             )
+        self.noisy = scene.network.noisy
         width = self.reach * scene.sigma
         low, high = (self.sigma, self.sigma) if self.sigma else (0.0, width)
         self.interval = Interval(low, high, width or 1.0)

@@ -127,8 +127,8 @@ class Strategy(ABC):
     def after_step(self, values: Values, noisy: Sequence[str]) -> None:  # noqa: B027
         """Change the trained tensors in place after each step of the optimiser."""
 
-    def intended(self, values: Values, extra: Values) -> Values:
-        """Return the intended weights that are validated and exported."""
+    def intended(self, values: Values, extra: Values, member: int) -> Values:
+        """Return the intended weights of a member of the population, which are validated and exported."""
         return values
 
     @property

@@ -1,0 +1,67 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kppstat.errors import KppstatError
+from kppstat.training import train
+from kppstat.training.module_network import ModuleNetwork
+from tests.training import small
+
+CPU = torch.device("cpu")
+
+
+def trained(strategy: str = "gaussian", **settings: object) -> tuple[nn.Module, object]:
+    module = small.module()
+    plan = {"epochs": 2, "batch": 16, "val_share": 0.25, "instances": 4, "k": 10, "lr": 0.01}
+    return module, train(module, strategy, sigma=0.1, data=small.data(), device="cpu", **{**plan, **settings})
+
+
+def test_a_module_is_trained_in_place_and_reproducibly() -> None:
+    small.module()
+    state = torch.get_rng_state()
+    one, result = trained()
+    assert torch.equal(torch.get_rng_state(), state), "the caller's random numbers are used up"
+    two, again = trained()
+    assert result.best.number > 0
+    assert again.best.kpp == result.best.kpp
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(one[0].weight, small.module()[0].weight)
+
+
+def test_only_matrices_of_layers_carry_noise() -> None:
+    network = ModuleNetwork(small.module(), CPU)
+    assert network.noisy == ("0.weight", "6.weight")
+    assert set(network.start) == {"0.weight", "0.bias", "1.weight", "1.bias", "6.weight", "6.bias"}
+
+
+def test_statistics_are_measured_without_touching_the_module() -> None:
+    module = small.module()
+    before = copy.deepcopy(module.state_dict())
+    network = ModuleNetwork(module, CPU)
+    x = torch.from_numpy(small.data(48)[0])
+    statistics = network.refreshed(network.start, [{"x": part} for part in x.split(16)])
+    hidden = module[0](x)
+    torch.testing.assert_close(statistics["1.running_mean"], hidden.mean((0, 2, 3)))
+    assert module[1].momentum == 0.1
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_every_strategy_trains_a_module() -> None:
+    for strategy in ("plain", "irs", "rcg"):
+        module, result = trained(strategy, epochs=1)
+        assert np.isfinite(result.best.kpp)
+        assert torch.isfinite(module(torch.from_numpy(small.data()[0]))).all()
+
+
+def test_what_cannot_be_trained_is_said_in_one_line() -> None:
+    with pytest.raises(KppstatError, match="no parameter carries device variation"):
+        ModuleNetwork(nn.ReLU(), CPU)
+    with pytest.raises(KppstatError, match="cannot be run on the data"):
+        train(small.module(), "plain", sigma=0.1, data=(np.zeros((40, 5), np.float32), np.zeros(40, int)), device="cpu")
+    with pytest.raises(KppstatError, match="must be a pair"):
+        train(small.module(), "plain", sigma=0.1, data=np.zeros(3), device="cpu")
