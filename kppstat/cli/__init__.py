@@ -24,17 +24,21 @@ app = App(
     version=__version__,
     help_format="markdown",
 )
-# Strings, so that a command is imported only when it is called.
-app.command("kppstat.cli.estimate:estimate", name="estimate")
-app.command("kppstat.cli.compare:compare", name="compare")
-app.command("kppstat.cli.sweep:sweep", name="sweep")
-app.command("kppstat.cli.worst:worst", name="worst")
-app.command("kppstat.cli.train:train", name="train")
-app.command("kppstat.cli.check:check", name="check")
-app.command("kppstat.cli.demo:demo", name="demo")
-app.command("kppstat.cli.noise:noise", name="noise")
-app.command("kppstat.cli.merge:merge", name="merge")
-app.command("kppstat.cli.doctor:doctor", name="doctor")
+COMMANDS = {
+    "estimate": "The KPP of a model under device variation, with an interval that holds.",
+    "sweep": "KPP against sigma, for several k.",
+    "compare": "Which of several models has the better KPP.",
+    "worst": "The worst weights within a bound.",
+    "train": "Train a model for its KPP.",
+    "check": "What carries device variation in a model, what does not, and why.",
+    "noise": "The noise models: formula, unit, source, figure.",
+    "merge": "Join the runs of several machines.",
+    "demo": "Estimate the KPP of the network that ships with kppstat.",
+    "doctor": "What is installed, and what is missing for each command.",
+}
+for place, (name, line) in enumerate(COMMANDS.items()):
+    # A string, so that a command is imported only when it is called.
+    app.command(f"kppstat.cli.{name}:{name}", name=name, help=line, sort_key=place)
 
 
 def main(tokens: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from kppstat.runs import merge as merge_runs
 
 
-def merge(out: Path, *runs: Path) -> None:
+def merge(out: Path, /, *runs: Path) -> None:
     """Merge runs of the same question (other instances of the same seed) into one folder.
 
     Go on from it with ``kppstat estimate ... --run OUT --resume``.
