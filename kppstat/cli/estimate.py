@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -197,9 +198,9 @@ def _line(study: Study, state: State, begun: float) -> Text:
     q, passed = study.question, time.monotonic() - begun
     low, high = max(state.low, study.performance.low), min(state.high, study.performance.high)
     left = _time_left(state, begun)
+    estimate = f" {study.show(state.kpp)}" if math.isfinite(state.kpp) else ""
     parts = [
-        f"KPP({q.k:g}) {study.show(state.kpp)}",
-        f"[{study.show(low)}, {study.show(high)}] {state.guarantee}",
+        f"KPP({q.k:g}){estimate} [{study.show(low)}, {study.show(high)}] {state.guarantee}",
         f"{state.instances:,} instances",
         f"{state.evaluations:,.1f} evaluations",
         f"{state.evaluations / max(passed, 1e-9):.3g}/s",
