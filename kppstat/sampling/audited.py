@@ -42,6 +42,8 @@ _GROWTH = 1.25  # of the number of instances where it did not suffice
 _MOVES = 6  # of the thresholds between two batches
 _TYPICAL_BELOW = 50  # instances below the percentile for which audits are planned where their number is not
 LARGEST = 10**6
+#: Thresholds start low, by this many e-folds of the tail: one too high makes many instances near that cost all inputs.
+_SAFE_START = 0.5
 REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 SETTLED = "all instances that matter are decided"
 
@@ -187,13 +189,13 @@ class Audited:
         ledger.grow(self._opened)
         keep = np.arange(self._opened)
         target = max(5, round(p * self._opened))
+        enough = max(0.1 * self._inputs, min(256, 0.5 * self._inputs))
         first = True
         while True:
             seen = ledger.book.seen(keep)
             fresh = seen == 0
             count = np.where(fresh, look if first else 0, np.where(first, 0, 1.5 * seen))
-            count = np.where(seen + count > 0.3 * self._inputs, self._inputs, np.ceil(count)).astype(np.int64)
-            count = np.where(seen >= self._inputs, 0, np.minimum(count, max(1, self._inputs)))
+            count = np.where(seen >= enough, 0, np.ceil(count)).astype(np.int64)
             yield from self._more(_plain(keep, count))
             if self._spent or (not first and len(keep) <= 2.5 * target + 5):
                 break
@@ -206,7 +208,11 @@ class Audited:
 
     def _learn_tail(self, target: int) -> None:
         aim, p = self._tools()[1], self._question.p
-        estimate, _ = aim.guesses(np.arange(self._opened))
+        ids = np.arange(self._opened)
+        book = self._tools()[0].book
+        # Drawing estimates towards the middle would hide the tail of those that are known well.
+        deep = book.seen(ids) >= 0.1 * self._inputs
+        estimate = np.where(deep, book.estimates(ids), aim.guesses(ids)[0])
         order, n = np.sort(estimate), self._opened
         near, far = min(target, n), min(n, 3 * target + 10)
         gap = max(float(order[far - 1] - order[near - 1]), 1 / self._inputs)
@@ -214,7 +220,7 @@ class Audited:
         quantile = float(order[near - 1]) - max(0.0, math.log(near / (p * n)) / steepness)
         spread = max(float(np.std(estimate)), aim.tail.spread / 2)
         aim.tail = Tail(float(np.median(estimate)), spread, steepness)
-        aim.low = min(max(quantile - 0.2 / steepness, 0.0), 1.0)
+        aim.low = min(max(quantile - _SAFE_START / steepness, 0.0), 1.0)
         aim.high = aim.low
 
     def _plan(self) -> Iterator[Bracket]:
@@ -277,10 +283,7 @@ class Audited:
             ledger.grow(self._opened)
             ledger.learn(aim.low, aim.high, aim.tail.middle)
             ids = np.arange(self._offset, max(self._opened, end if edge == end else 0))
-            share = len(ids) / bracket.size
-            part = (
-                bracket if edge == end else Bracket(len(ids), round(bracket.low * share), round(bracket.high * share))
-            )
+            part = bracket if edge == end else _part(bracket, len(ids))
             yield from self._settle(ids, part, last=edge == end)
             if self._spent or self._width() <= 2 * self._half:
                 return
@@ -392,6 +395,13 @@ class Audited:
             done=done,
             converged=converged,
         )
+
+
+def _part(bracket: Bracket, size: int) -> Bracket:
+    """Return ranks to aim at among the first instances of a bracket: low ones, because aiming too high costs more."""
+    share = size / bracket.size
+    low = share * bracket.low
+    return Bracket(size, max(1, round(low - math.sqrt(low * (1 - share)))), round(share * bracket.high))
 
 
 def _plain(ids: np.ndarray, counts: np.ndarray) -> Need:

@@ -9,12 +9,12 @@ import numpy as np
 from kppstat.sampling.audited_ledger import Ledger
 from kppstat.stats.bracket import AuditErrors, Bracket
 
-#: Inputs of a first look at an instance, at least and at most; between, what the typical one needs.
-_FIRST_LEAST, _FIRST_MOST = 32, 256
+#: Inputs of a first look at an instance: what the typical one needs, within these ends; and at least in later looks.
+_FIRST_LEAST, _FIRST_MOST, _AGAIN = 32, 400, 48
 #: An instance that is expected to need more than this share of its inputs is evaluated on all of them.
-_COMPLETE = 0.5
+_COMPLETE = 0.6
 #: No batch is larger than this many times what is revealed already: guesses from few inputs are poor.
-_GROWTH = 3.0
+_GROWTH = 1.5
 #: Standard errors by which an estimate may lie on the wrong side of a threshold before the instance is given up.
 _HOPE = 1.2
 #: Estimates vary more than the scores of typical instances let expect, because instances near the ends fail more.
@@ -123,13 +123,10 @@ class Aim:
         more_below = (self._needed[1] - for_high) * more_below
         lean = np.where(estimate > (self.low + self.high) / 2, more_above, more_below)
         more = np.where(above & below, lean, np.where(above, more_above, more_below))
-        first = np.clip(0.7 * self._needed[0] / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
+        first = np.clip(self._needed[0] / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
         first = min(int(first), max(1, int(_COMPLETE * ledger.inputs)))
-        count = np.clip(1.1 * more + 3, _FIRST_LEAST, _GROWTH * np.maximum(seen, first))
-        # Without replacement evidence grows faster towards the end, so long audits end earlier than they seem to.
-        total = np.clip(seen + more, 0, 1e3 * ledger.inputs)
-        whole = total / (1 + total / ledger.inputs) > _COMPLETE * ledger.inputs
-        count = np.where(whole | (seen + count > _COMPLETE * ledger.inputs), ledger.inputs, count)
+        count = np.clip(1.1 * more + 3, _AGAIN, _GROWTH * np.maximum(seen, first))
+        count = np.where(seen + count > _COMPLETE * ledger.inputs, ledger.inputs, count)
         count = np.where(fresh, first, np.where(above | below, np.ceil(count), 0)).astype(np.int64)
         chosen = count > 0
         return Need(
@@ -154,7 +151,7 @@ class Aim:
             ceiling = float(order[bracket.low - 1]) - self.slack
             if need.stragglers > allowed and ceiling < self.low - 0.02 * step:
                 self.low = ceiling
-            elif need.stragglers < allowed - 0.03 * bracket.low:
+            elif need.stragglers < allowed:
                 rise = 0.7 * np.log((allowed + 0.5) / (need.stragglers + 0.5)) * step
                 cap = ceiling if self.slack > 0 else max(ceiling, self.low + 0.02 * step)
                 self.low = max(self.low, min(self.low + min(rise, 0.7 * step), cap))

@@ -125,7 +125,8 @@ class Ledger:
             m = 1 - shifted(expected, mean)
             bets.append(payoffs(m, weights, 1 - high))
             self.rate_below[k] = growth(m, weights, bets[-1], 1 - high)
-        book.redesign(Design(weights, expected, np.array(bets), len(_DISTANCES)))
+        book.redesign(Design(weights, expected, np.array(bets), len(_DISTANCES), low, high))
+        book.learn_factors()
         #: Variance of the estimate of a mean from one drawn input.
         self.variance = float((expected * (1 - expected) / weights).sum()) / self.inputs**2
 

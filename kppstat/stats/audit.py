@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kppstat.stats.audit_factors import absorb_by_factors, common_factors
 from kppstat.stats.audit_kernels import (
     ESTIMATES,
     EXPECTED,
@@ -44,6 +45,9 @@ from kppstat.stats.audit_kernels import (
     rebind,
 )
 
+#: From so many inputs at once on, an instance gets bets of its own.
+_OWN_BETS = 300
+
 __all__ = ["LOWER", "UPPER", "AuditBook", "Design"]
 
 
@@ -61,12 +65,16 @@ class Design:
         First those of bets on a mean above a threshold, then those of bets on one below; positive.
     lower : int
         How many of the first kind.
+    low, high : float
+        Thresholds that the bets are planned for.
     """
 
     weights: np.ndarray
     expected: np.ndarray
     payoffs: np.ndarray
     lower: int
+    low: float = 0.5
+    high: float = 0.5
 
 
 class AuditBook:
@@ -95,6 +103,9 @@ class AuditBook:
         self.inputs, self._strategies = inputs, len(design.payoffs)
         self.count = 0
         self._seen = np.zeros((0, -(-inputs // 8)), np.uint8)
+        self._right = np.zeros((0, -(-inputs // 8)), np.uint8)  # scores of a half or more
+        self._whole: list[int] = []
+        self._loadings = np.zeros((0, inputs))
         self._sums = np.zeros((0, SIDES + self._strategies))
         self._log = np.zeros((0, 2))
         self._run_size = np.zeros((0, RUNS), np.int32)
@@ -114,7 +125,7 @@ class AuditBook:
             return
         if count > len(self._runs):
             room = max(count, 3 * len(self._runs) // 2) - len(self._runs)
-            for name in ("_seen", "_sums", "_log", "_run_size", "_run_mean", "_runs", "_low", "_high"):
+            for name in ("_seen", "_right", "_sums", "_log", "_run_size", "_run_mean", "_runs", "_low", "_high"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros((room, *old.shape[1:]), old.dtype)]))
         self._high[self.count : count] = 1
@@ -181,9 +192,43 @@ class AuditBook:
         lower, upper : ndarray of int, shape (tasks,)
             Numbers of the strategies to bet with on either side.
         """
+        seen = self._sums[ids, SEEN]
+        whole = seen + counts >= self.inputs
+        self._whole.extend(ids[whole].tolist())
+        own = (counts >= _OWN_BETS) & (seen >= _OWN_BETS / 2) & ~whole
+        if not len(self._loadings) or not own.any():
+            self._absorb(ids, counts, rows, scores, lower, upper)
+            return
+        begin = np.cumsum(counts) - counts
+        common = np.repeat(~own, counts)
+        self._absorb(ids[~own], counts[~own], rows[common], scores[common], lower[~own], upper[~own])
+        d = self.design
+        for k in np.flatnonzero(own):
+            part = slice(begin[k], begin[k] + counts[k])
+            absorb_by_factors(
+                ids[k], rows[part], scores[part], lower[k], upper[k] + d.lower, d.low, d.high, self._loadings,
+                d.weights, d.expected, d.payoffs, self._seen, self._right, self._sums, self._log, self._run_size,
+                self._run_mean, self._runs, self.inputs, self.seen_of_input, self.score_of_input,
+            )  # fmt: skip
+
+    def learn_factors(self, most: int = 200) -> None:
+        """Bet in long audits by the factors common to the instances known on all inputs, the latest so many."""
+        latest = np.array(self._whole[-most:], np.int64)
+        scores = np.unpackbits(self._right[latest], axis=1, count=self.inputs, bitorder="little")
+        self._loadings = common_factors(scores, self.design.expected)
+
+    def _absorb(
+        self,
+        ids: np.ndarray,
+        counts: np.ndarray,
+        rows: np.ndarray,
+        scores: np.ndarray,
+        lower: np.ndarray,
+        upper: np.ndarray,
+    ) -> None:
         d = self.design
         absorb(
-            ids, counts, rows, scores, lower, upper + d.lower, d.weights, d.expected, d.payoffs,
+            ids, counts, rows, scores, lower, upper + d.lower, d.weights, d.expected, d.payoffs, self._right,
             self._sums, self._log, self._run_size, self._run_mean, self._runs, self.inputs,
             self.seen_of_input, self.score_of_input,
         )  # fmt: skip

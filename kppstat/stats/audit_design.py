@@ -24,7 +24,7 @@ _STEPS = 25  # of expectation maximisation
 _FLOOR = 1e-12
 
 
-def expected_scores(total: np.ndarray, seen: np.ndarray, least: float = 1e-3) -> np.ndarray:
+def expected_scores(total: np.ndarray, seen: np.ndarray, least: float = 5e-4) -> np.ndarray:
     """Return the expected score of each input by empirical Bayes.
 
     The law of the mean scores over inputs is fitted to all inputs at once, without a shape (Kiefer & Wolfowitz, Ann.
@@ -60,7 +60,7 @@ def expected_scores(total: np.ndarray, seen: np.ndarray, least: float = 1e-3) ->
     return np.clip(mean[kind.ravel()], least, 1 - least)
 
 
-def draw_weights(expected: np.ndarray, uniform: float = 0.5) -> np.ndarray:
+def draw_weights(expected: np.ndarray, uniform: float = 0.4) -> np.ndarray:
     """Return probabilities of drawing: a uniform share, and the rest by the spread of a 0/1 score.
 
     Parameters

@@ -108,7 +108,7 @@ def end_run(size: int, lower: float, upper: float, i: int, run_size: Any, run_me
 @njit(nogil=True, cache=True)
 def absorb(
     ids: Any, counts: Any, rows: Any, scores: Any, lower: Any, upper: Any, weights: Any, expected: Any, payoffs: Any,
-    sums: Any, log: Any, run_size: Any, run_mean: Any, runs: Any, inputs: int, seen_of: Any, score_of: Any,
+    right: Any, sums: Any, log: Any, run_size: Any, run_mean: Any, runs: Any, inputs: int, seen_of: Any, score_of: Any,
 ) -> None:  # fmt: skip
     """Take the scores of drawn inputs in; see `AuditBook.absorb`."""
     at = 0
@@ -117,6 +117,8 @@ def absorb(
         if sums[i, SEEN] + counts[k] >= inputs:
             for a in range(at, at + counts[k]):
                 sums[i, SCORE] += scores[a]
+                if scores[a] >= 0.5:
+                    right[i, rows[a] >> 3] |= np.uint8(1 << (rows[a] & 7))
             sums[i, SEEN] = inputs
             at += counts[k]
             continue
@@ -136,6 +138,8 @@ def absorb(
             sums[i, EXPECTED] -= expected[j]
             for f in range(payoffs.shape[0]):
                 sums[i, SIDES + f] -= payoffs[f, j]
+            if s >= 0.5:
+                right[i, j >> 3] |= np.uint8(1 << (j & 7))
             seen_of[j] += 1
             score_of[j] += s
             size += 1

@@ -94,9 +94,9 @@ def planned_errors(n: int, p: float) -> AuditErrors:
     --------
     >>> e = planned_errors(8000, 0.01)
     >>> print(f"{e.lower:.3f} {e.upper:.1e}")
-    0.044 1.1e-04
+    0.022 5.6e-05
     """
-    lower, upper = (0.4, 0.1) if p <= 0.5 else (0.1, 0.4)
+    lower, upper = (0.2, 0.05) if p <= 0.5 else (0.05, 0.2)
     return AuditErrors(min(0.1, lower * math.sqrt((1 - p) / (n * p))), min(0.1, upper * math.sqrt(p / (n * (1 - p)))))
 
 
