@@ -147,7 +147,7 @@ class Loop:
     ) -> Tensor:
         step = Step(self.scene, member.values, member.extra, inputs, targets, self.objective, noise, i, progress)
         loss = member.step(self.strategy.losses(step), learning_rate(progress))
-        self.strategy.after_step(member.values, self.network.noisy)
+        self.strategy.after_step(member.values, member.extra, self.network.noisy)
         member.average_in()
         return loss
 

@@ -44,6 +44,6 @@ class Clip(Strategy):
         """Yield the loss of one instance."""
         yield step.loss(step.programmed())
 
-    def after_step(self, values: Values, noisy: Sequence[str]) -> None:
+    def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:
         """Clip."""
         clip_to(values, noisy, self.width)

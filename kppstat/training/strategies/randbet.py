@@ -63,7 +63,7 @@ class RandBet(Strategy):
         values = {n: _clipped_gradient(v) if n in noisy else v for n, v in step.values.items()}
         yield (clean + step.loss(step.programmed(values, variation=self._variation(self.probability)))) / 2
 
-    def after_step(self, values: Values, noisy: Sequence[str]) -> None:
+    def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:
         """Clip."""
         clip_to(values, noisy, self.width)
 

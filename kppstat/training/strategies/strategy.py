@@ -109,12 +109,14 @@ class Strategy(ABC):
     ----------
     name : str
         What the command line calls it.
-    averaging : float
-        Decay of the running average of weights that is kept in the end, each step; 0 keeps the last weights.
     """
 
     name: ClassVar[str] = ""
-    averaging: ClassVar[float] = 0.0
+
+    @property
+    def averaging(self) -> float:
+        """Decay, at each step, of the running average of weights that is kept; 0 keeps the weights themselves."""
+        return 0.0
 
     def begin(self, scene: Scene) -> Values:
         """Prepare for training and return the strategy's own tensors to be trained."""
@@ -124,7 +126,7 @@ class Strategy(ABC):
     def losses(self, step: Step) -> Iterable[Tensor]:
         """Yield the losses of a mini-batch; the optimiser makes one step for each, before the next is computed."""
 
-    def after_step(self, values: Values, noisy: Sequence[str]) -> None:  # noqa: B027
+    def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:  # noqa: B027
         """Change the trained tensors in place after each step of the optimiser."""
 
     def intended(self, values: Values, extra: Values, member: int) -> Values:
