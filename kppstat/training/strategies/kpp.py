@@ -57,7 +57,7 @@ class Kpp(Strategy):
     """
 
     width: float = 2.0
-    draws: int = 1
+    draws: int = 2
     tail: float = 0.5
     averaging: float = 0.99
     noisy: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
