@@ -8,7 +8,7 @@ for all inputs. They act on means and gains only: the variance of the outputs co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from kppstat.ops import lookup
 from kppstat.ops.moments import Moments
 from kppstat.ops.pools import elements, max_windows, neighbours
 from kppstat.propagate.forward import forward
-from kppstat.propagate.moments import moments
+from kppstat.propagate.moments import MovedAcrossInputs, moments
 from kppstat.propagate.rewrite import maxima_first
 
 
@@ -91,6 +91,8 @@ def calibrate(
     instances: Iterable[Mapping[str, Array]],
     *,
     dtype: str = "float32",
+    whole: Container[str] = (),
+    observe: Callable[[Mapping[str, Array]], None] | None = None,
 ) -> Calibration:
     """Measure the correlations inside the network.
 
@@ -98,17 +100,22 @@ def calibrate(
     ----------
     graph : Graph
     inputs : mapping of str to array
-        A few dozen network inputs.
+        A few dozen network inputs; of a network that mixes its inputs the first one is taken.
     weights : mapping of str to (mean, variance)
         As for `moments`.
     instances : iterable of mapping of str to array
         Programmed weights of at least two instances; more than 30 are worth their cost.
     dtype : str
+    whole : names of inputs that are the same for all network inputs
+    observe : callable, optional
+        Receives the outputs of the network in each instance.
 
     Returns
     -------
     Calibration
     """
+    if not _apart(graph, inputs, weights, dtype, whole):
+        inputs = {n: v if n in whole else v[:1] for n, v in inputs.items()}
     ordered = maxima_first(graph)
     mixing = [n for n in ordered.nodes if (o := lookup(n.op, n.domain)) is not None and o.family.mixes]
     pools = [n for n in ordered.nodes if n.op == "MaxPool"]
@@ -118,6 +125,8 @@ def calibrate(
     apart = {n.outputs[0]: _Sums() for n in pools}
     for instance in instances:
         values = forward(ordered, inputs, instance, dtype=dtype, keep=keep)
+        if observe is not None:
+            observe(values)
         deviations = {name: values[name] - intended[name] for name in keep if _is_float(values[name])}
         for name, deviation in deviations.items():
             spread[name].add(deviation)
@@ -145,8 +154,20 @@ def calibrate(
         found.distances[node.outputs[0]] = _ratio(top, sum(propagated))
         return found.pair_scale(node, value)
 
-    moments(graph, inputs, weights, correct=correct, pair_scale=pair_scale, dtype=dtype)
+    moments(graph, inputs, weights, correct=correct, pair_scale=pair_scale, dtype=dtype, whole=whole)
     return found
+
+
+def _apart(
+    graph: Graph, inputs: Mapping[str, Array], weights: Mapping[str, Any], dtype: str, whole: Container[str]
+) -> bool:
+    """Whether the network keeps its inputs apart; where rows mix, only one input at a time can be measured."""
+    two = {n: v if n in whole else v[:2] for n, v in inputs.items()}
+    try:
+        moments(graph, two, weights, dtype=dtype, whole=whole)
+    except MovedAcrossInputs:
+        return False
+    return True
 
 
 def _is_float(x: Any) -> bool:

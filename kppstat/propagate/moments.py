@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,19 +25,19 @@ class MovedAcrossInputs(Exception):
     """A value no longer holds each input in one piece along axis 0; such a network is taken one input at a time."""
 
 
-def without_rule(graph: Graph, weights: Mapping[str, Any]) -> list[Node]:
+def without_rule(graph: Graph, weights: Container[str]) -> list[Node]:
     """Return the nodes that device variation reaches and that have no rule for moments, in order.
 
     Parameters
     ----------
     graph : Graph
-    weights : mapping (or set) of str
+    weights : container of str
         Names of the weights that vary.
     """
-    random = set(weights)
+    random: set[str] = set()
     missing = []
     for node in graph.nodes:
-        if not any(name in random for name in node.inputs):
+        if not any(name in random or name in weights for name in node.inputs):
             continue
         operator = lookup(node.op, node.domain)
         if operator is not None and operator.family.name == "exact":
@@ -48,7 +48,7 @@ def without_rule(graph: Graph, weights: Mapping[str, Any]) -> list[Node]:
     return missing
 
 
-def require_rules(graph: Graph, weights: Mapping[str, Any]) -> None:
+def require_rules(graph: Graph, weights: Container[str]) -> None:
     """Raise if some operator has no rule for moments, naming all of them at once.
 
     Raises
@@ -164,7 +164,23 @@ class Passage:
                 if pulled is not None and source:
                     waiting[source] = waiting[source] + pulled if source in waiting else pulled
 
-    def spread(self, name: str | None = None) -> Spread:
+    def seeds(self, name: str, columns: Array | None = None) -> Iterator[tuple[int, Array]]:
+        """Yield the adjoint that picks each output in turn, with the number of the turn.
+
+        The value is seen as (n, outputs); `columns` of shape (n, turns) says which output of each input is picked
+        in each turn, by default all in order.
+        """
+        value = self.table[name].mean
+        xp = namespace(value)
+        width = int(np.prod(tuple(value.shape))) // self.count
+        rows = np.arange(self.count)
+        turns = width if columns is None else columns.shape[1]
+        for i in range(turns):
+            picked = np.zeros((self.count, width), dtype_name(value))
+            picked[rows, i if columns is None else columns[:, i]] = 1.0
+            yield i, xp.reshape(like(picked, value), tuple(value.shape))
+
+    def spread(self, name: str | None = None, columns: Array | None = None) -> Spread:
         """Return the variance of a network output, with the correlations that shared weights and branches bring.
 
         The value is seen as (n, outputs); each of the outputs costs one pass back.
@@ -173,6 +189,8 @@ class Passage:
         ----------
         name : str, optional
             The value; the first output of the graph by default.
+        columns : ndarray of int, shape (n, turns), optional
+            Which outputs of each input are asked for; all by default.
         """
         name = name or self.graph.outputs[0].name
         value = self.table[name]
@@ -181,16 +199,16 @@ class Passage:
             raise ModelError(f"output {name} does not depend on any weight that varies")
         xp = namespace(value.mean)
         mean = xp.reshape(value.mean, (n, -1))
+        if columns is not None:
+            mean = mean[like(np.arange(n)[:, None], mean), like(columns, mean)]
         width = mean.shape[1]
         shares: dict[str, list[Any]] = {}
-        for i in range(width):
-            seed = xp.zeros_like(mean)
-            seed[:, i] = 1.0
-            for share in self.back(name, xp.reshape(seed, tuple(value.mean.shape))):
-                columns = shares.setdefault(share.weight, [0.0] * width)
-                columns[i] = columns[i] + share.variance(n)
+        for i, seed in self.seeds(name, columns):
+            for share in self.back(name, seed):
+                turns = shares.setdefault(share.weight, [0.0] * width)
+                turns[i] = turns[i] + share.variance(n)
         zero = xp.zeros_like(mean[:, 0])
-        stacked = {w: xp.stack([c + zero for c in columns], axis=1) for w, columns in shares.items()}
+        stacked = {w: xp.stack([c + zero for c in turns], axis=1) for w, turns in shares.items()}
         nonlinear = stacked.pop("", xp.zeros_like(mean))
         return Spread(mean, sum(stacked.values()) + nonlinear, stacked, nonlinear)
 
@@ -203,6 +221,7 @@ def moments(
     correct: Correction | None = None,
     pair_scale: PairScale | None = None,
     dtype: str = "float32",
+    whole: Container[str] = (),
 ) -> Passage:
     """Propagate mean and variance of each element through the network.
 
@@ -218,6 +237,7 @@ def moments(
     pair_scale : callable, optional
         Corrects how far apart the elements of a pooling window are (`Calibration.pair_scale`).
     dtype : str
+    whole : names of inputs that are the same for all network inputs
 
     Returns
     -------
@@ -245,10 +265,14 @@ def moments(
     table: dict[str, Any] = {n: _working(v, dtype) for n, v in {**graph.constants, **inputs}.items()}
     for name, (mean, var) in weights.items():
         table[name] = Moments(_working(mean, dtype), _working(var, dtype), shared=True)
-    run = _Run(table, int(next(iter(inputs.values())).shape[0]), {n: n for n in weights}, dtype, correct, pair_scale)
+    run = _Run(table, _count(inputs, whole), {n: n for n in weights}, dtype, correct, pair_scale)
     for node in graph.nodes:
         run.take(node)
     return Passage(graph, table, run.count, tuple(run.done), run.origin)
+
+
+def _count(inputs: Mapping[str, Array], whole: Container[str]) -> int:
+    return int(next(v.shape[0] for n, v in inputs.items() if n not in whole))
 
 
 def _working(value: Any, dtype: str) -> Any:
@@ -427,18 +451,19 @@ def passages(
     pair_scale: PairScale | None = None,
     size: int = 64,
     dtype: str = "float32",
+    whole: Container[str] = (),
 ) -> Iterator[tuple[slice, Passage]]:
     """Yield `moments` of groups of at most `size` inputs, with the rows that each group takes.
 
     Networks that mix or move the axis of inputs (recurrent layouts) are taken one input at a time.
     """
-    total = int(next(iter(inputs.values())).shape[0])
+    total = _count(inputs, whole)
     begin = 0
     while begin < total:
         rows = slice(begin, min(begin + size, total))
-        part = {n: v[rows] for n, v in inputs.items()}
+        part = {n: v if n in whole else v[rows] for n, v in inputs.items()}
         try:
-            passage = moments(graph, part, weights, correct=correct, pair_scale=pair_scale, dtype=dtype)
+            passage = moments(graph, part, weights, correct=correct, pair_scale=pair_scale, dtype=dtype, whole=whole)
         except MovedAcrossInputs:
             size = 1
             continue

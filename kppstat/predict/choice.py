@@ -1,0 +1,93 @@
+"""Which inputs a prediction follows, and how much each stands for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kppstat.array import normal_cdf
+
+_ANYWAY = 0.1  # share of the inputs that are chosen without regard to how clear they are
+
+
+def pilot(outputs: np.ndarray, count: int) -> np.ndarray:
+    """Choose inputs evenly in the order of how clear the clean answer is."""
+    total = len(outputs)
+    count = min(count, total)
+    order = np.argsort(clearness(outputs), kind="stable")
+    return np.sort(order[((np.arange(count) + 0.5) * total / count).astype(int)])
+
+
+def clearness(outputs: np.ndarray) -> np.ndarray:
+    """Return by how much the largest output leads, shape (n,); a single output itself."""
+    flat = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if flat.shape[1] == 1:
+        return flat[:, 0]
+    top = np.partition(flat, -2, axis=1)
+    return top[:, -1] - top[:, -2]
+
+
+def evenly(outputs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose inputs that all stand for as many: numbers and weights, which sum to one."""
+    rows = pilot(outputs, count)
+    return rows, np.full(len(rows), 1 / len(rows))
+
+
+def where_unclear(outputs: np.ndarray, spread: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose inputs more often where their answer may flip, and weigh them by one over how often.
+
+    The chance of an input is proportional to the standard deviation ``sqrt(q (1 - q))`` of a flip whose lead over the
+    runner-up is Gaussian, which is Neyman's allocation; a share is chosen evenly. The draw is systematic along
+    the inputs in the order of their two leading classes and their lead, so every confusion gets its part.
+
+    Parameters
+    ----------
+    outputs : ndarray, shape (n, classes)
+        Of the intended weights.
+    spread : float
+        Standard deviation of the lead over instances.
+    count : int
+
+    Returns
+    -------
+    rows : ndarray of int
+    weights : ndarray
+        Estimate a mean over all inputs as the weighted sum over the chosen ones.
+
+    Examples
+    --------
+    >>> outputs = np.array([[0.0, 9.0], [0.0, 0.1], [8.0, 0.0], [0.2, 0.0]])
+    >>> rows, weights = where_unclear(outputs, 0.1, 4)
+    >>> rows.tolist(), weights.tolist()
+    ([0, 1, 2, 3], [0.25, 0.25, 0.25, 0.25])
+    """
+    n = len(outputs)
+    flat = outputs.reshape(n, -1)
+    lead = clearness(outputs)
+    q = normal_cdf(-lead / max(spread, 1e-300))
+    wish = np.sqrt(q * (1 - q))
+    wish = (1 - _ANYWAY) * wish / max(wish.sum(), 1e-300) + _ANYWAY / n
+    chance = _inclusion(wish, min(count, n))
+    leaders = np.argsort(-flat, axis=1, kind="stable")[:, :2]
+    order = np.lexsort((lead, leaders[:, -1], leaders[:, 0]))
+    ends = np.cumsum(chance[order])
+    marks = np.arange(round(float(ends[-1]))) + 0.5
+    picked = order[np.minimum(np.searchsorted(ends, marks), n - 1)]
+    rows = np.unique(picked)
+    weights = 1 / (n * chance[rows])
+    return rows, weights
+
+
+def _inclusion(wish: np.ndarray, count: int) -> np.ndarray:
+    """Return chances of at most one that sum to `count`, proportional to the wish where they are below one."""
+    chance = np.zeros(len(wish))
+    free = np.ones(len(wish), bool)
+    while True:
+        left = count - (~free).sum()
+        chance[free] = wish[free] * (left / max(wish[free].sum(), 1e-300))
+        over = free & (chance >= 1)
+        if not over.any():
+            return chance
+        chance[over] = 1.0
+        free &= ~over
+        if not free.any():
+            return chance

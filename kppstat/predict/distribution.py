@@ -1,0 +1,77 @@
+"""The distribution of performance over instances, from the law of the logits of some inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kppstat.predict.logits import Logits
+
+DRAWS = 4096
+_AT_ONCE = 1 << 23  # logits drawn at a time
+
+
+def scores(
+    law: Logits, score: Callable[[np.ndarray, np.ndarray], np.ndarray], draws: int = DRAWS, seed: int = 0
+) -> np.ndarray:
+    """Return the score of each input in drawn instances, shape (draws, n).
+
+    Parameters
+    ----------
+    law : Logits
+    score : callable
+        From logits of the shape (m, outputs) and the numbers of their inputs (m,) to scores (m,).
+    draws : int
+    seed : int
+    """
+    n, turns, r = law.features.shape
+    flat = law.features.reshape(n * turns, r)
+    rng = np.random.default_rng([seed, 1])
+    at_once = max(1, min(draws, _AT_ONCE // max(n * law.mean.shape[1], 1)))
+    parts = []
+    for begin in range(0, draws, at_once):
+        count = min(at_once, draws - begin)
+        z = rng.standard_normal((r, count), dtype=np.float32)
+        apart = (flat @ z).reshape(n, turns, count).transpose(2, 0, 1)
+        values = np.broadcast_to(law.mean.astype(np.float32), (count, *law.mean.shape)).copy()
+        np.put_along_axis(values, np.broadcast_to(law.columns, apart.shape), _at(values, law.columns) + apart, axis=2)
+        rows = np.broadcast_to(np.arange(n), (count, n)).reshape(-1)
+        parts.append(score(values.reshape(count * n, -1), rows).reshape(count, n))
+    return np.concatenate(parts)
+
+
+def _at(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(values, np.broadcast_to(columns, (len(values), *columns.shape)), axis=2)
+
+
+def of_all(
+    drawn: np.ndarray, clean: np.ndarray, weights: np.ndarray, level: float, total: int, low: float, high: float
+) -> np.ndarray:
+    """Return drawn performances on all `total` inputs from drawn scores of the chosen ones.
+
+    An instance's performance is the clean one plus the weighted sum of the changes of the chosen inputs. Its variance
+    over instances is the covariance of pairs of inputs, which a part estimates, plus what is each input's own, of
+    which a part has too much: it falls with the number of inputs. The performances are drawn together until their
+    variance is that of `total` inputs, which keeps their shape.
+
+    Parameters
+    ----------
+    drawn : ndarray, shape (draws, n)
+    clean : ndarray, shape (n,)
+        Scores of the intended weights.
+    weights : ndarray, shape (n,)
+        Such that a weighted sum estimates a mean over all inputs.
+    level : float
+        Performance of the intended weights on all inputs.
+    total : int
+    low, high : float
+        Bounds of the performance.
+    """
+    changes = (drawn - clean) @ weights
+    each = drawn.var(axis=0, ddof=1)
+    variance = changes.var(ddof=1)
+    shared = max(variance - float(weights**2 @ each), 0.0)
+    wanted = shared + float(weights @ each) / total
+    factor = np.sqrt(wanted / variance) if variance > 0 else 0.0
+    return np.clip(level + changes.mean() + factor * (changes - changes.mean()), low, high)

@@ -1,0 +1,51 @@
+"""The figure of a prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kppstat.style import ACCENT, FILL, INK, MUTED, SMALL, THIN, house_style, need, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from kppstat.predict.prediction import Prediction
+
+_BINS = 48
+_SHOWN = 12  # weights
+
+
+def draw(prediction: Prediction, path: str | None = None) -> Figure:
+    """Draw the predicted distribution with its KPP, and the weights by their share in the variance of the logits."""
+    need("matplotlib")
+    unit = 100.0 if prediction.fraction else 1.0
+    suffix = " (%)" if prediction.fraction else ""
+    shares = dict(sorted(prediction.by_weight.items(), key=lambda item: -item[1])[:_SHOWN])
+    shares["nonlinear"] = prediction.nonlinear
+    with house_style():
+        figure = new_figure(1, 2.2 + 0.16 * len(shares))
+        top, bottom = figure.subplots(2, 1, height_ratios=[2.0, 0.16 * len(shares) + 0.2])
+        top.hist(unit * prediction.values, bins=_BINS, color=FILL)
+        top.axvline(unit * prediction.kpp, color=ACCENT)
+        top.annotate(
+            f"predicted KPP {prediction.show(prediction.kpp)} (k = {prediction.k:g})",
+            (unit * prediction.kpp, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="top",
+            color=ACCENT,
+            fontsize=SMALL,
+        )
+        top.axvline(unit * prediction.clean, color=INK, linewidth=THIN, linestyle=":")
+        top.set(xlabel=f"{prediction.performance}{suffix}", ylabel="drawn instances")
+        names = list(shares)[::-1]
+        bottom.barh(np.arange(len(names)), [100 * shares[n] for n in names], color=FILL)
+        bottom.set_yticks(np.arange(len(names)), names)
+        bottom.tick_params(axis="y", length=0, labelcolor=MUTED)
+        bottom.set_xlabel("share in the variance of the logits (%)")
+        if path is not None:
+            save(figure, path)
+    return figure

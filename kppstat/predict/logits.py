@@ -1,0 +1,152 @@
+"""Mean of the logits, and features whose inner products are their covariance over instances."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kppstat.array import Array, to_numpy
+from kppstat.graph import Graph
+from kppstat.propagate import Calibration, Passage, passages
+
+FEATURES = 2048
+"""Size of the sketch: inner products of unit vectors are off by about 1/sqrt(2048) = 2 %."""
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """The law of the logits over instances: Gaussian with this mean and covariance.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (n, outputs)
+        All outputs of all inputs.
+    columns : ndarray of int, shape (n, turns)
+        The outputs of each input that vary.
+    features : ndarray, shape (n, turns, r)
+        Covariance of two logits, of the same or of different inputs, is the inner product of their features.
+    by_weight : dict of str to ndarray, shape (n, turns)
+        Share of each weight in the variance.
+    nonlinear : ndarray, shape (n, turns)
+        Share of the variance that no linear fit explains; it is spread over the features in proportion.
+    """
+
+    mean: np.ndarray
+    columns: np.ndarray
+    features: np.ndarray
+    by_weight: dict[str, np.ndarray]
+    nonlinear: np.ndarray
+
+    @property
+    def var(self) -> np.ndarray:
+        """Variance of each logit that varies, shape (n, turns)."""
+        return np.einsum("ntr,ntr->nt", self.features, self.features)
+
+
+class _Sketch:
+    """A random linear map from all weights to a few features that keeps inner products on average.
+
+    Element i of a weight goes to feature ``i mod r`` with a random sign (CountSketch with a regular hash; Charikar,
+    Chen and Farach-Colton 2002), so inner products are unbiased over the signs and one pass over the data does it.
+    """
+
+    def __init__(self, size: int, sd: Mapping[str, np.ndarray], seed: int) -> None:
+        self.size = size
+        self.signs: dict[str, np.ndarray] = {}
+        for i, (name, scale) in enumerate(sd.items()):
+            rng = np.random.default_rng([seed, i])
+            signs = np.where(rng.integers(0, 2, scale.size, dtype=np.int8), np.float32(1), np.float32(-1))
+            self.signs[name] = signs * scale.reshape(-1).astype(np.float32)
+
+    def add(self, features: np.ndarray, weight: str, gradient: np.ndarray) -> None:
+        """Add the features of derivatives (n, elements) with respect to a weight."""
+        signs, r = self.signs[weight], self.size
+        n, count = gradient.shape
+        whole = count // r
+        if whole:
+            blocks = gradient[:, : whole * r].reshape(n, whole, r)
+            features += np.einsum("nkr,kr->nr", blocks, signs[: whole * r].reshape(whole, r))
+        features[:, : count - whole * r] += gradient[:, whole * r :] * signs[whole * r :]
+
+
+def logits(
+    head: Graph,
+    inputs: Mapping[str, Array],
+    weights: Mapping[str, tuple[Array, Array]],
+    calibration: Calibration | None,
+    *,
+    columns: np.ndarray,
+    whole: Container[str] = (),
+    size: int = 64,
+    features: int = FEATURES,
+    seed: int = 0,
+) -> Logits:
+    """Return the law of the logits of these inputs.
+
+    Parameters
+    ----------
+    head : Graph
+        The network up to its logits.
+    inputs : mapping of str to array
+    weights : mapping of str to (mean, variance)
+    calibration : Calibration or None
+    columns : ndarray of int, shape (n, turns)
+        Which logits of each input are followed; each turn costs one pass back.
+    whole : names of inputs that are the same for all
+    size : int
+        Inputs that are taken at a time.
+    features : int
+    seed : int
+        Of the signs of the sketch.
+    """
+    name = head.outputs[0].name
+    layout = {n: v for n, (_, v) in weights.items()}
+    sketch: _Sketch | None = None
+    parts = []
+    correct = None if calibration is None else calibration.correct
+    pair_scale = None if calibration is None else calibration.pair_scale
+    groups = passages(head, inputs, weights, correct=correct, pair_scale=pair_scale, whole=whole, size=size)
+    for rows, passage in groups:
+        if sketch is None:
+            sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
+        parts.append(_part(passage, name, columns[rows], sketch))
+    weights_met = {w for p in parts for w in p.by_weight}
+    return Logits(
+        np.concatenate([p.mean for p in parts]),
+        columns,
+        np.concatenate([p.features for p in parts]),
+        {w: np.concatenate([p.by_weight[w] for p in parts]) for w in weights_met},
+        np.concatenate([p.nonlinear for p in parts]),
+    )
+
+
+def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Yield each stored weight as its operator reads it, by the name of that value, with its variance there."""
+    for done in passage.done:
+        for stored in done.step.stored:
+            name = done.node.inputs[stored.index]
+            yield name, passage.table[name].var
+
+
+def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> Logits:
+    n, turns = columns.shape
+    mean = to_numpy(passage.table[name].mean).reshape(n, -1)
+    found = np.zeros((n, turns, sketch.size), np.float32)
+    shares: dict[str, np.ndarray] = {}
+    nonlinear = np.zeros((n, turns))
+    for turn, seed in passage.seeds(name, columns):
+        for share in passage.back(name, seed):
+            variance = to_numpy(share.variance(n))
+            if share.stored is None:
+                nonlinear[:, turn] += variance
+                continue
+            gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
+            sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
+            shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
+    total = sum(shares.values(), start=np.zeros((n, turns))) + nonlinear
+    length = np.einsum("ntr,ntr->nt", found, found)
+    # The sketch keeps directions; lengths are known exactly.
+    scale = np.sqrt(np.divide(total, length, out=np.zeros_like(total), where=length > 0))
+    return Logits(mean, columns, found * scale[:, :, None].astype(np.float32), shares, nonlinear)

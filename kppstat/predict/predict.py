@@ -1,0 +1,278 @@
+"""Predict the distribution of performance over instances."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from kppstat.array import to_numpy
+from kppstat.data import Dataset
+from kppstat.errors import NoiseError, SettingError
+from kppstat.graph import Graph
+from kppstat.noise import Correlated, Variation, normals
+from kppstat.onnx_io import Model
+from kppstat.performance import Performance, Top1
+from kppstat.predict import choice
+from kppstat.predict.distribution import DRAWS, of_all, scores
+from kppstat.predict.head import split
+from kppstat.predict.logits import Logits, logits
+from kppstat.predict.prediction import Prediction, percentile
+from kppstat.propagate import calibrate, forward, without_rule
+from kppstat.propagate.moments import require_rules
+
+PILOT, INSTANCES = 64, 64  # inputs and instances on which correlations inside the network are measured
+_FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
+_MOST = 10  # logits of an input that are followed
+_BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
+
+
+def predict(
+    model: Model,
+    data: Dataset,
+    variation: Variation,
+    *,
+    k: float = 1.0,
+    performance: Performance | None = None,
+    inputs: int = 400,
+    draws: int = DRAWS,
+    seed: int = 0,
+    outputs: np.ndarray | None = None,
+) -> Prediction:
+    """Predict the k-th percentile performance, without a guarantee and without a full evaluation of any instance.
+
+    The logits of a representative part of the inputs are taken as Gaussian over instances: their mean from the
+    propagation of moments, their covariance, between inputs too, from the adjoint at statistically linearised gains.
+    Instances drawn from that law give the distribution of performance.
+
+    Parameters
+    ----------
+    model : Model
+    data : Dataset
+    variation : Variation
+    k : float
+        Percent of instances that may fall below.
+    performance : Performance, optional
+        Top-1 accuracy by default. A performance of many classes follows the likeliest ones of each input only.
+    inputs : int
+        Inputs that are followed; more are slower and steadier.
+    draws : int
+        Instances drawn from the law.
+    seed : int
+    outputs : ndarray, optional
+        Outputs of the intended weights on all inputs, if the caller has them: computing them here is slower.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    ModelError
+        If an operator has no rule for moments; all are named at once.
+    NoiseError
+        If the noise model makes weights depend on each other.
+    SettingError
+        If a setting is out of range.
+    """
+    begun = time.monotonic()
+    if not 0 < k < 100:
+        raise SettingError(f"k is {k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
+    if inputs < 2 or draws < 2:
+        raise SettingError("inputs and draws must be at least 2", where="predict")
+    moments = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
+    _require_independent(variation)
+    head, tail = split(model.graph)
+    require_rules(head, moments)
+    total = len(data)
+    outputs = _clean(model.graph, data, model.batch) if outputs is None else outputs
+    measure: Performance = Top1() if performance is None else performance
+    targets = measure.targets_from(outputs) if data.targets is None else data.targets
+    measure = measure.fitted(outputs, targets)
+    score_of = measure.scores(outputs, targets)
+    size = model.batch or 64
+    first = choice.pilot(outputs, PILOT) if model.batch is None else np.arange(min(model.batch, total))
+    score = _scorer(measure, tail, outputs, targets)
+    seen: list[np.ndarray] = []
+    leads: list[np.ndarray] = []
+
+    def observe(values: Mapping[str, Any]) -> None:
+        found = to_numpy(values[head.outputs[0].name])
+        found = found.reshape(len(found), -1)
+        seen.append(score(found, first[: len(found)]))
+        leads.append(_lead(found, outputs[first[: len(found)]]))
+
+    calibration = calibrate(
+        head,
+        data.batch(first),
+        moments,
+        _instances(model, variation, seed),
+        whole=data.whole,
+        observe=observe,
+    )
+    if isinstance(measure, Top1):
+        spread = float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean()))
+        rows, weights = choice.where_unclear(outputs, spread, inputs)
+    else:
+        rows, weights = choice.evenly(outputs, inputs)
+    # The pilot inputs come along, without weight, so that the prediction can be checked on them.
+    followed = np.concatenate([rows, first])
+    followed = np.concatenate([followed, np.resize(followed, -len(followed) % (model.batch or 1))])
+    columns = _likeliest(outputs[followed], targets[followed], measure)
+    law = logits(
+        head, data.batch(followed), moments, calibration, columns=columns, whole=data.whole, size=size, seed=seed
+    )
+    drawn = scores(law, lambda values, places: score(values, followed[places]), draws, seed)
+    level = float(score_of.mean())
+    performances = of_all(drawn[:, : len(rows)], score_of[rows], weights, level, total, measure.low, measure.high)
+    sign = -1.0 if measure.loss else 1.0
+    checked = slice(len(rows), len(rows) + seen[0].size)
+    notes = _checks(law, drawn[:, checked], np.stack(seen))
+    passes = len(followed) * (1 + 3 * columns.shape[1]) + len(first) * INSTANCES
+    share = _shares(law, len(rows), weights)
+    return Prediction(
+        kpp=percentile(sign * performances, k, loss=measure.loss),
+        k=k,
+        mean=sign * float(performances.mean()),
+        sd=float(performances.std(ddof=1)),
+        mse=_mse(law, _intended(head, data, followed, size), len(rows), weights),
+        clean=sign * level,
+        values=sign * performances,
+        by_weight={n: v for n, v in share.items() if n},
+        nonlinear=share[""],
+        trusted=not notes,
+        notes=tuple(notes),
+        evaluations=passes / total + 1,
+        inputs=len(followed),
+        total=total,
+        sigma=getattr(variation.default, "sigma", None) if not variation.layers else None,
+        noise=variation.to_dict(),
+        performance=measure.name,
+        loss=measure.loss,
+        fraction=(measure.low, measure.high) == (0.0, 1.0),
+        seed=seed,
+        seconds=time.monotonic() - begun,
+        model_sha256=model.sha256,
+        data_sha256=data.sha256,
+    )
+
+
+def predictable(model: Model) -> list[str]:
+    """Return the operators, by name, that keep this model from being predicted; empty where nothing does."""
+    return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
+
+
+def _require_independent(variation: Variation) -> None:
+    def correlates(part: Any) -> bool:
+        if isinstance(part, Correlated):
+            return True
+        if isinstance(part, tuple | list):
+            return any(correlates(p) for p in part)
+        return is_dataclass(part) and any(correlates(getattr(part, f.name)) for f in fields(part))
+
+    if any(correlates(m) for m in (variation.default, *variation.layers.values())):
+        raise NoiseError(
+            "a prediction needs weights that vary independently, and this noise model correlates them",
+            remedy="Estimate by sampling, which takes any noise model",
+        )
+
+
+def _instances(model: Model, variation: Variation, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the programmed weights of the pilot instances."""
+    for i in range(INSTANCES):
+        weights = {}
+        for w in model.weights:
+            law, intended = variation.of(w.name), model.graph.constants[w.name]
+            weights[w.name] = law.weights(intended, normals(seed, _FIRST + i, w.position, law.draws(intended.shape)))
+        yield weights
+
+
+def _clean(graph: Graph, data: Dataset, batch: int | None) -> np.ndarray:
+    size = batch or 250
+    name = graph.outputs[0].name
+    rows = [slice(i, i + size) for i in range(0, len(data), size)]
+    return np.concatenate([to_numpy(forward(graph, data.batch(r))[name]) for r in rows])
+
+
+def _intended(head: Graph, data: Dataset, chosen: np.ndarray, size: int) -> np.ndarray:
+    """Logits of the intended weights, shape (n, outputs)."""
+    name = head.outputs[0].name
+    groups = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+    return np.concatenate([to_numpy(forward(head, data.batch(g))[name]).reshape(len(g), -1) for g in groups])
+
+
+def _mse(law: Logits, intended: np.ndarray, count: int, weights: np.ndarray) -> float:
+    shift = np.take_along_axis(law.mean - intended, law.columns, axis=1)
+    each = (shift**2 + law.var).mean(axis=1)[:count]
+    return float(each @ weights / weights.sum())
+
+
+def _shares(law: Logits, count: int, weights: np.ndarray) -> dict[str, float]:
+    """Share of each weight in the variance of the logits; under the empty name that of nonlinear terms."""
+    total = float(law.var.mean(axis=1)[:count] @ weights)
+    parts = {**dict(sorted(law.by_weight.items())), "": law.nonlinear}
+    return {n: float(v.mean(axis=1)[:count] @ weights) / total if total > 0 else 0.0 for n, v in parts.items()}
+
+
+def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """By how much the class that leads with the intended weights leads over their runner-up, shape (n,)."""
+    flat = outputs.reshape(len(outputs), -1)
+    leaders = np.argsort(-flat, axis=1, kind="stable")[:, :2]
+    picked = np.take_along_axis(values, leaders, axis=1)
+    return picked[:, 0] - picked[:, -1] if flat.shape[1] > 1 else picked[:, 0]
+
+
+def _likeliest(outputs: np.ndarray, targets: np.ndarray, measure: Performance) -> np.ndarray:
+    """Choose the logits that are followed: all where they are few, else the largest and that of the right class."""
+    n = len(outputs)
+    flat = outputs.reshape(n, -1)
+    if flat.shape[1] <= _MOST:
+        return np.broadcast_to(np.arange(flat.shape[1]), (n, flat.shape[1])).copy()
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise SettingError(
+            f"{measure.name} of {flat.shape[1]} outputs cannot be predicted",
+            remedy=f"Predict an accuracy, or a model of at most {_MOST} outputs; sampling takes any performance",
+        )
+    columns = np.argsort(-flat, axis=1, kind="stable")[:, :_MOST]
+    absent = ~(columns == targets[:, None]).any(axis=1)
+    columns[absent, -1] = targets[absent]
+    return columns
+
+
+def _scorer(
+    measure: Performance, tail: Graph | None, outputs: np.ndarray, targets: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return the function from logits and the numbers of their inputs to scores."""
+    shape = outputs.shape[1:]
+
+    def score(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        values = values.reshape(len(values), *shape)
+        if tail is not None:
+            values = to_numpy(forward(tail, {tail.inputs[0].name: values})[tail.outputs[0].name])
+        return measure.scores(values, targets[rows])
+
+    return score
+
+
+def _checks(law: Logits, predicted: np.ndarray, seen: np.ndarray) -> list[str]:
+    """Compare the prediction with the pilot instances on the same inputs, and say where it is out of its depth."""
+    notes = []
+    bent = float(law.nonlinear.sum() / max(float(law.var.sum()), 1e-300))
+    if bent > _BENT:
+        notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
+    ours, theirs = predicted.mean(axis=1), seen.mean(axis=1)
+    error = np.hypot(theirs.std(ddof=1) / np.sqrt(len(theirs)), ours.std(ddof=1) / np.sqrt(len(ours)))
+    if abs(ours.mean() - theirs.mean()) > 4 * error + 1e-9:
+        notes.append(
+            f"{len(theirs)} pilot instances have a mean performance of {theirs.mean():.4g} on {seen.shape[1]} inputs, "
+            f"for which {ours.mean():.4g} is predicted"
+        )
+    low, high = ours.std(ddof=1) * 0.6, ours.std(ddof=1) / 0.6
+    if not low <= theirs.std(ddof=1) <= high and theirs.std(ddof=1) + ours.std(ddof=1) > 1e-6:
+        notes.append(
+            f"pilot instances spread by {theirs.std(ddof=1):.3g}, for which {ours.std(ddof=1):.3g} is predicted"
+        )
+    return notes

@@ -1,0 +1,152 @@
+"""What a prediction yields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_JSON = (
+    "kpp",
+    "k",
+    "mean",
+    "sd",
+    "mse",
+    "clean",
+    "guarantee",
+    "trusted",
+    "sigma",
+    "performance",
+    "evaluations",
+    "inputs",
+    "seed",
+    "seconds",
+    "model_sha256",
+    "data_sha256",
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """The distribution of performance over instances, predicted from the law of the logits.
+
+    Performances are in the unit of the performance measure; for a loss, the loss itself.
+
+    Attributes
+    ----------
+    kpp : float
+        Predicted k-th percentile performance.
+    k : float
+        Percent.
+    mean, sd : float
+        Over instances.
+    mse : float
+        Mean squared deviation of a logit from that of the intended weights, over inputs, logits and instances.
+    clean : float
+        Performance of the intended weights on all inputs.
+    values : ndarray
+        Drawn performances; any other percentile can be read off them.
+    by_weight : dict of str to float
+        Share of each weight in the variance of the logits; what the shares leave to 1 is nonlinear.
+    nonlinear : float
+        Share of the variance that no linear fit in the weights explains.
+    trusted : bool
+        Whether the checks found the prediction in its depth; if not, `notes` say why.
+    notes : tuple of str
+    evaluations : float
+        Cost in full passes over the inputs; a forward and backward pass counts as three.
+    inputs, total : int
+        Inputs that were followed, and inputs in all.
+    sigma : float or None
+    noise : mapping
+    performance, guarantee : str
+    loss, fraction : bool
+    seed : int
+    seconds : float
+    model_sha256, data_sha256 : str
+    """
+
+    kpp: float
+    k: float
+    mean: float
+    sd: float
+    mse: float
+    clean: float
+    values: np.ndarray = field(repr=False)
+    by_weight: Mapping[str, float]
+    nonlinear: float
+    trusted: bool
+    notes: tuple[str, ...]
+    evaluations: float
+    inputs: int
+    total: int
+    sigma: float | None
+    noise: Mapping[str, Any]
+    performance: str
+    loss: bool
+    fraction: bool
+    seed: int
+    seconds: float
+    model_sha256: str
+    data_sha256: str
+    guarantee: str = "none"
+
+    def percentile(self, k: float) -> float:
+        """Return the predicted performance that all but `k` percent of the instances reach."""
+        return percentile(self.values, k, loss=self.loss)
+
+    def show(self, performance: float) -> str:
+        """Return a performance as text: in percent where it is a fraction."""
+        return f"{100 * performance:.2f} %" if self.fraction else f"{performance:.4g}"
+
+    def summary(self) -> str:
+        """Return the answer in one honest sentence."""
+        side = "stay below a" if self.loss else "reach a"
+        warning = "" if self.trusted else " It is out of its depth here: sample instead."
+        return (
+            f"All but {self.k:g} % of the instances are predicted to {side} {self.performance} of "
+            f"{self.show(self.kpp)} (mean {self.show(self.mean)}, spread {self.show(self.sd)}), without a guarantee, "
+            f"at the cost of {self.evaluations:.1f} evaluations.{warning}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values for JSON."""
+        out = {name: getattr(self, name) for name in _JSON}
+        out["by_weight"], out["nonlinear"] = dict(self.by_weight), self.nonlinear
+        out["noise"], out["notes"] = dict(self.noise), list(self.notes)
+        return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in out.items()}
+
+    def plot(self, path: str | None = None) -> Figure:
+        """Draw the predicted distribution, and which weights spread the logits.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the figure; the ending names the format.
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed.
+        """
+        from kppstat.predict.figure import draw
+
+        return draw(self, path)
+
+
+def percentile(values: np.ndarray, k: float, *, loss: bool) -> float:
+    """Return the order statistic of drawn performances that is the KPP: inf{a : P(A <= a) >= k/100}.
+
+    Examples
+    --------
+    >>> percentile(np.array([0.9, 0.7, 0.8, 0.6]), 50, loss=False)
+    0.7
+    """
+    ordered = np.sort(values)[::-1] if loss else np.sort(values)
+    return float(ordered[max(math.ceil(k / 100 * len(ordered)) - 1, 0)])

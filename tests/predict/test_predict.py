@@ -1,0 +1,187 @@
+"""Predictions against sampled instances of a small trained-like network, and their refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kppstat.data import Dataset
+from kppstat.data import load as load_data
+from kppstat.errors import ModelError, NoiseError, SettingError
+from kppstat.noise import Correlated, Gaussian, Variation, normals
+from kppstat.onnx_io import Model, load
+from kppstat.performance import CrossEntropy, Top1
+from kppstat.predict import predict
+from kppstat.predict.distribution import of_all, scores
+from kppstat.predict.head import split
+from kppstat.predict.logits import Logits, _Sketch
+from kppstat.propagate import forward
+
+CLASSES, FEATURES, HIDDEN = 4, 12, 24
+
+
+def write(folder: Path, nodes: list[Any], weights: dict[str, np.ndarray]) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
+    )
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
+    """Clusters, and a network with random features and a least-squares read-out that tells them apart."""
+    folder = tmp_path_factory.mktemp("predict")
+    rng = np.random.default_rng(0)
+    centres = 1.3 * rng.standard_normal((CLASSES, FEATURES))
+    y = rng.integers(0, CLASSES, 1500)
+    x = (centres[y] + rng.standard_normal((1500, FEATURES))).astype(np.float32)
+    w1 = rng.standard_normal((FEATURES, HIDDEN)) / 3
+    hidden = np.maximum(x @ w1, 0)
+    w2 = np.linalg.lstsq(hidden, np.eye(CLASSES)[y], rcond=None)[0]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["y"]),
+    ]
+    path = write(folder, nodes, {"w1": w1, "w2": w2})
+    np.savez(folder / "m.npz", x=x, y=y)
+    model = load(path)
+    return model, load_data(folder / "m.npz", model)
+
+
+def sampled(model: Model, data: Dataset, sigma: float, count: int) -> np.ndarray:
+    law = Gaussian(sigma)
+    inputs, name = data.batch(slice(None)), model.graph.outputs[0].name
+    found = []
+    for i in range(count):
+        weights = {}
+        for w in model.weights:
+            intended = model.graph.constants[w.name]
+            weights[w.name] = law.weights(intended, normals(1, i, w.position, intended.size))
+        found.append((forward(model.graph, inputs, weights)[name].argmax(1) == data.targets).mean())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.08])
+def test_the_predicted_distribution_is_the_sampled_one(classifier: tuple[Model, Dataset], sigma: float) -> None:
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(sigma)), k=5, inputs=300)
+    truth = sampled(model, data, sigma, 1500)
+    assert prediction.trusted, prediction.notes
+    assert prediction.clean - truth.mean() > 0.001
+    assert prediction.mean == pytest.approx(truth.mean(), abs=0.005)
+    assert prediction.sd == pytest.approx(truth.std(), rel=0.15)
+    assert prediction.kpp == pytest.approx(np.quantile(truth, 0.05), abs=0.01)
+    assert prediction.percentile(50) == pytest.approx(np.median(truth), abs=0.01)
+    assert prediction.guarantee == "none"
+    assert prediction.evaluations < 30
+
+
+def test_no_noise_predicts_the_clean_performance(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(0.0)), inputs=100)
+    assert prediction.kpp == pytest.approx(prediction.clean, abs=1e-9)
+    assert prediction.mean == pytest.approx(prediction.clean, abs=1e-9)
+    assert prediction.sd == pytest.approx(0, abs=1e-9)
+    assert prediction.mse == pytest.approx(0, abs=1e-8)
+
+
+def test_the_same_seed_gives_the_same_prediction(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    one, two = (predict(model, data, Variation(Gaussian(0.05)), inputs=80, draws=256, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(one.values, two.values)
+
+
+def test_a_loss_is_predicted_in_its_own_sign(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(0.05)), k=5, performance=CrossEntropy(), inputs=150)
+    assert prediction.loss
+    assert prediction.kpp > prediction.mean > prediction.clean > 0
+
+
+def test_results_can_be_kept_and_drawn(classifier: tuple[Model, Dataset], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(0.05)), inputs=80, draws=256)
+    kept = json.loads(json.dumps(prediction.to_dict()))
+    assert {"kpp", "mean", "sd", "mse", "clean", "guarantee", "evaluations", "seconds"} <= set(kept)
+    assert sum(kept["by_weight"].values()) + kept["nonlinear"] == pytest.approx(1, abs=0.01)
+    assert "without a guarantee" in prediction.summary()
+    prediction.plot(str(tmp_path / "p.svg"))
+    assert (tmp_path / "p.svg").stat().st_size > 1000
+
+
+def test_out_of_its_depth_it_says_so(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(1.0)), inputs=80, draws=256)
+    assert not prediction.trusted
+    assert "nonlinear" in prediction.notes[0]
+    assert "out of its depth" in prediction.summary()
+
+
+def test_refusals(classifier: tuple[Model, Dataset], tmp_path: Path) -> None:
+    model, data = classifier
+    with pytest.raises(SettingError, match="--k"):
+        predict(model, data, Variation(Gaussian(0.1)), k=0)
+    with pytest.raises(NoiseError, match="correlates them"):
+        predict(model, data, Variation(Correlated(Gaussian(0.1), tensor=0.2)))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Floor", ["a"], ["y"], name="down"),
+    ]
+    path = write(tmp_path, nodes, {"w": np.ones((FEATURES, CLASSES))})
+    with pytest.raises(ModelError, match=r"Floor \(1 node, first 'down'\).*Sampling"):
+        predict(load(path), data, Variation(Gaussian(0.1)))
+
+
+def test_the_tail_is_what_makes_probabilities(classifier: tuple[Model, Dataset]) -> None:
+    head, tail = split(classifier[0].graph)
+    assert tail is not None
+    assert [n.op for n in tail.nodes] == ["Softmax"]
+    assert [n.op for n in head.nodes] == ["MatMul", "Relu", "MatMul"]
+
+
+def test_the_sketch_keeps_inner_products_on_average() -> None:
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((2, 150)).astype(np.float32)
+    gradients[1] += gradients[0]
+    sd = {"w": rng.uniform(0.5, 1, 150)}
+    found = []
+    for seed in range(3000):
+        features = np.zeros((2, 64), np.float32)
+        _Sketch(64, sd, seed).add(features, "w", gradients)
+        found.append(features @ features.T)
+    scaled = gradients * sd["w"]
+    np.testing.assert_allclose(np.mean(found, axis=0), scaled @ scaled.T, rtol=0.03)
+
+
+def test_drawn_scores_follow_the_law() -> None:
+    """One logit pair with a known difference: P(right) is a normal probability."""
+    features = np.zeros((1, 2, 8), np.float32)
+    features[0, 0, 0], features[0, 1, 1] = 1.0, 0.5
+    law = Logits(np.array([[0.4, 0.0]]), np.array([[0, 1]]), features, {}, np.zeros((1, 2)))
+    drawn = scores(law, lambda v, rows: Top1().scores(v, np.zeros(len(rows), np.int64)), 40_000)
+    assert drawn.mean() == pytest.approx(0.6397, abs=0.01)  # Phi(0.4 / sqrt(1.25))
+
+
+def test_a_part_is_brought_to_the_spread_of_the_whole() -> None:
+    """Scores with a shared chance per instance: the spread of a mean over 2,000 inputs from 100 of them."""
+    rng = np.random.default_rng(1)
+    chance = rng.beta(40, 10, size=(4000, 1))
+    whole = (rng.random((4000, 2000)) < chance).astype(float)
+    part = of_all(whole[:, :100], np.ones(100), np.full(100, 0.01), 1.0, 2000, 0.0, 1.0)
+    assert part.std() == pytest.approx(whole.mean(1).std(), rel=0.03)
+    assert part.mean() == pytest.approx(whole.mean(), abs=0.003)
