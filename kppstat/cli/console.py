@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(5.2), duration(75), duration(7300)
-    ('5 s', '1 min 15 s', '2 h 2 min')
+    ('5 s', '1 min 15 s', '2 h 1 min')
     """
     s = round(seconds)
     if s < 60:

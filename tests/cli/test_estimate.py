@@ -173,6 +173,8 @@ def test_ctrl_c_ends_with_the_interval_valid_so_far(few_inputs: Path, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = tmp_path / "run" / "journal.sqlite"
     wait_for(journal, evaluations=100)
