@@ -1,0 +1,112 @@
+"""``kppstat predict``: the KPP without sampling, and without a guarantee."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kppstat.cli.console import duration, err, plain_table, write_json
+from kppstat.data import load as load_data
+from kppstat.noise import read
+from kppstat.onnx_io import load
+from kppstat.performance import performance_named
+from kppstat.predict import Prediction
+from kppstat.predict import predict as predict_kpp
+from kppstat.sampling.question import Question
+from kppstat.sampling.study import variation_of
+
+SHOWN = 12  # weights in the table of shares
+
+
+def predict(
+    model: Path,
+    /,
+    *,
+    sigma: float | None = None,
+    k: float = 1.0,
+    data: str | None = None,
+    performance: str = "top-1",
+    inputs: int = 400,
+    seed: int = 0,
+    noise_file: Path | None = None,
+    fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
+    figure: Path | None = None,
+    json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Predict the KPP in seconds by propagating moments through the network. It carries no guarantee.
+
+    Parameters
+    ----------
+    model
+        ONNX file.
+    sigma
+        Standard deviation of a weight's deviation, in units of the max abs weight of its tensor.
+    k
+        Percent of instances that may fall below the KPP.
+    data
+        As for `kppstat estimate`.
+    performance
+        As for `kppstat estimate`.
+    inputs
+        Inputs that are followed; more are slower and steadier.
+    seed
+        Fixes every random number.
+    noise_file
+        TOML file that describes any other device variation.
+    fold_batch_norm
+        Fold batch normalisation into the weights before noise acts on them.
+    figure
+        File for the figure; the ending names the format.
+    json
+        File for the result as JSON; - is stdout.
+    quiet
+        Say nothing but the answer.
+    """
+    question = Question(k=k, seed=seed)
+    variation = variation_of(sigma, None if noise_file is None else read(noise_file))
+    loaded = load(model, fold_batch_norm=fold_batch_norm)
+    result = predict_kpp(
+        loaded,
+        load_data(data, loaded),
+        variation,
+        k=question.k,
+        performance=performance_named(performance),
+        inputs=inputs,
+        seed=question.seed,
+    )
+    if json is not None:
+        write_json(result.to_dict(), json)
+    if json != "-":
+        print(result.summary())
+        if not quiet:
+            _print(result)
+    if figure is not None:
+        result.plot(str(figure))
+        err.print(f"wrote {figure}", style="dim")
+
+
+def _print(result: Prediction) -> None:
+    table = plain_table("", "")
+    for name, value in (
+        (f"KPP({result.k:g})", result.show(result.kpp)),
+        ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)}"),
+        ("clean", result.show(result.clean)),
+        ("mse", f"{result.mse:.4g} (mean squared deviation of a logit)"),
+        ("guarantee", "none: a prediction; kppstat estimate gives an interval"),
+        ("in its depth", "yes, by its own checks" if result.trusted else "no: " + "; ".join(result.notes)),
+        ("cost", f"{result.evaluations:.1f} evaluations ({result.inputs:,} of {result.total:,} inputs followed)"),
+        ("time", duration(result.seconds)),
+    ):
+        table.add_row(name, value)
+    err.print(table)
+    shares = plain_table("weights that spread the logits", ">share")
+    ordered = sorted(result.by_weight.items(), key=lambda item: -item[1])
+    for name, share in ordered[:SHOWN]:
+        shares.add_row(name, f"{100 * share:.1f} %")
+    if len(ordered) > SHOWN:
+        shares.add_row(f"{len(ordered) - SHOWN} more", f"{100 * sum(s for _, s in ordered[SHOWN:]):.1f} %")
+    shares.add_row("not linear in the weights", f"{100 * result.nonlinear:.1f} %")
+    err.print(shares)

@@ -1,0 +1,27 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kppstat.cli import BAD_INPUT, run
+from kppstat.demo import NOISE_TRAINED
+
+
+def test_prediction_names_itself_as_one(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--sigma", "0.03", "--k", "5", "--inputs", "60"]
+    assert run([*words, "--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "out.svg")]) == 0
+    said = capsys.readouterr()
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["guarantee"] == "none"
+    assert "without a guarantee" in said.out
+    assert "layers.0.weight" in said.err
+    assert 0 < result["kpp"] <= result["mean"] <= 1
+    assert result["evaluations"] > 1
+    assert (tmp_path / "out.svg").stat().st_size > 1000
+    assert set(result) >= {"kpp", "mean", "sd", "mse", "clean", "guarantee", "evaluations", "seconds"}
+
+
+@pytest.mark.parametrize("more", [["--sigma", "-1"], ["--sigma", "0.1", "--k", "0"], []])
+def test_bad_input(few_inputs: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert run(["predict", str(NOISE_TRAINED), "--data", str(few_inputs), *more]) == BAD_INPUT
+    assert capsys.readouterr().err.startswith("error: ")
