@@ -61,11 +61,12 @@ def descend(
     u, momentum, squares = start.clone(), network.start(), network.start()
     count = 0
     while (spent := (network.passes - begin) / passes) < 1 - 1e-9:
-        right = margins > 0
-        scale = float(np.median(margins[right])) if right.any() else float(np.median(-margins))
-        if not right.any() or not scale > 0:
-            yield u, float(right.mean())
-            return
+        if not (margins > 0).any():  # as remembered: look again
+            margins = network.margins(u).copy()
+            yield u, float((margins > 0).mean())
+            if not (margins > 0).any():
+                return
+        scale = float(np.median(margins[margins > 0]))
         odds = np.where(margins > -_NEAR * scale, 1.0, _SHARE)
         rows = rng.choice(n, size=min(network.batch, n), replace=False, p=odds / odds.sum())
         gradient, margins[rows] = network.gradient(u, recipe.objective(scale), rows)

@@ -18,8 +18,8 @@ from kppstat.worst_case.region import Region
 
 RECIPES = (
     Recipe("smoothed accuracy", lambda scale: smooth(scale / 2)),
-    Recipe("cross-entropy", lambda _: log_likelihood),
     Recipe("margin", lambda scale: hinge(scale / 2)),
+    Recipe("cross-entropy", lambda _: log_likelihood),
     Recipe("smoothed accuracy, Adam", lambda scale: smooth(scale / 2), adam=True),
 )
 _MOST = 8  # descents at the start

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kppstat.cli import BAD_INPUT, run
@@ -55,3 +56,15 @@ def test_bad_input_is_one_line(words: list[str], few_inputs: Path, capsys: pytes
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert len(said.strip().splitlines()) == 1
+
+
+def test_the_bridge_to_probability(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with np.load(few_inputs) as few:
+        np.savez(tmp_path / "fewer.npz", x=few["x"][:60], y=few["y"][:60])
+    words = ["worst", str(MODEL), "--bound", "0.02", "--data", str(tmp_path / "fewer.npz"), "--method", "fgsm"]
+    assert run([*words, "--sigma", "0.05", "--limit", "0.8", "--json", "-"]) == 0
+    point = json.loads(capsys.readouterr().out)["design_point"]
+    assert point["performance"] <= 0.8
+    assert point["guarantee"] == "none"
+    assert run([*words, "--limit", "0.8"]) == BAD_INPUT
+    assert "--sigma" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from kppstat.data import Dataset
 from kppstat.onnx_io import Model
 from kppstat.worst_case.network import FORWARD, Network
 from kppstat.worst_case.objectives import hinge, log_likelihood, smooth
-from kppstat.worst_case.region import Region
+from kppstat.worst_case.region import Norm, Region
 
 OBJECTIVES = {"margin": hinge(1.0), "likelihood": log_likelihood, "smooth": smooth(2.0)}
 
@@ -48,7 +48,7 @@ def test_cost_is_counted_pro_rata(network: Network) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_projection_is_the_nearest_point(norm: str, network: Network) -> None:
+def test_projection_is_the_nearest_point(norm: Norm, network: Network) -> None:
     region = Region(0.1, norm)
     u = torch.randn(network.size, generator=torch.Generator().manual_seed(2))
     inside = network.project(u, region)

@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kppstat.worst_case.region import Region, largest
+from kppstat.worst_case.region import Norm, Region, largest
 
 SHAPES = arrays.array_shapes(max_dims=2, max_side=6)
 
 
 @given(st.data(), st.sampled_from(["linf", "l2"]), st.sampled_from(["float16", "float32", "float64"]))
-def test_stored_weights_never_leave_the_region(data: st.DataObject, norm: str, dtype: str) -> None:
+def test_stored_weights_never_leave_the_region(data: st.DataObject, norm: Norm, dtype: str) -> None:
     bound = data.draw(st.floats(0, 0.5))
     shape = data.draw(SHAPES)
     intended = data.draw(arrays.arrays(dtype, shape, elements=st.floats(-2, 2, width=16)))
