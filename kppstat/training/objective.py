@@ -38,8 +38,18 @@ class Objective:
         return functional.nll_loss(table.clamp_min(1e-12).log(), labels)
 
 
-def objective_for(performance: Performance, outputs: np.ndarray, targets: np.ndarray) -> Objective:
+def objective_for(
+    performance: Performance, outputs: np.ndarray, targets: np.ndarray, all_targets: np.ndarray
+) -> Objective:
     """Choose the loss: mean squared error where that is measured or targets are real numbers, or else cross-entropy.
+
+    Parameters
+    ----------
+    performance : Performance
+    outputs, targets : ndarray, shape (n, ...)
+        Of a few inputs.
+    all_targets : ndarray
+        Those of all inputs, whose labels must all be classes of the network.
 
     Raises
     ------
@@ -52,7 +62,7 @@ def objective_for(performance: Performance, outputs: np.ndarray, targets: np.nda
             what = f"outputs of shape {outputs.shape} and targets of shape {targets.shape} differ"
             raise DataError(what, where="targets", remedy="Give one target for each output, or integer labels")
         return Objective("mean squared error", fitted)
-    return Objective(CrossEntropy().fitted(outputs, targets).name, fitted)
+    return Objective(CrossEntropy().fitted(outputs, all_targets).name, fitted)
 
 
 def scores(objective: Objective, outputs: Tensor, targets: np.ndarray) -> np.ndarray:

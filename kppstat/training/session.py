@@ -118,7 +118,7 @@ class Session:
             raise SettingError("there is no checkpoint to resume", where="resume", remedy="Name it with checkpoint=")
         labels = self.examples.targets[self.examples.train[: len(self.scene.outputs)]]
         self.performance = performance_named(performance)
-        objective = objective_for(self.performance, self.scene.outputs.cpu().numpy(), labels)
+        objective = objective_for(self.performance, self.scene.outputs.cpu().numpy(), labels, self.examples.targets)
         self.performance, self.objective = objective.performance, objective
         self.loop = Loop(
             self.network,
@@ -227,7 +227,8 @@ def _onnx_data(data: Any, model: Model) -> Dataset:
             "no data was given to train on", where="--data", remedy="Give labelled inputs other than the test set"
         )
     if isinstance(data, tuple):
-        return from_arrays({"x": _array(data[0])}, _array(data[1]), model)
+        targets = None if data[1] is None else _array(data[1])
+        return from_arrays({"x": _array(data[0])}, targets, model)
     return data if isinstance(data, Dataset) else data_room.load(data, model)
 
 
