@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kppstat.sampling.result import shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,27 @@ class Training:
         if best.number == 0:
             text += " No epoch was better than the network as it was given, so its weights are kept."
         return text
+
+    def plot(self, path: str | None = None) -> Figure:
+        """Draw the performance on the validation part, epoch by epoch.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the figure; the ending names the format.
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed or the file cannot be written.
+        """
+        from kppstat.style import save
+        from kppstat.training.figure import by_epoch
+
+        figure = by_epoch(self)
+        if path is not None:
+            save(figure, path)
+        return figure
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, losses with their own sign, unknown numbers as None."""
