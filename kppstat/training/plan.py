@@ -31,7 +31,7 @@ class Plan:
     instances : int
         Instances drawn for each validation; the same ones after every epoch.
     val_inputs : int
-        Most inputs of the validation part that each validation reads.
+        Most inputs of the validation part that each validation reads; the others of that part are not used.
     from_scratch : bool
         Forget the weights of the file and start from random ones.
     augment : tuple of str
