@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,28 @@ class Logits:
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
         return np.einsum("ntr,ntr->nt", self.features, self.features)
+
+    def first(self, count: int) -> Logits:
+        """Return the law of the first inputs alone."""
+        return Logits(
+            self.mean[:count],
+            self.columns[:count],
+            self.features[:count],
+            {n: v[:count] for n, v in self.by_weight.items()},
+            self.nonlinear[:count],
+        )
+
+    def with_nonlinear(self, share: float) -> Logits:
+        """Return the law with this share of the nonlinear variance; the rest is left out.
+
+        Nonlinear parts of different elements count as independent, and cancel in truth where a network has learnt to
+        be robust; how much is left is measured on pilot instances.
+        """
+        total = self.var
+        kept = total - (1 - share) * self.nonlinear
+        scale = np.sqrt(np.divide(np.maximum(kept, 0), total, out=np.ones_like(kept), where=total > 0))
+        features = self.features * scale[:, :, None].astype(np.float32)
+        return replace(self, features=features, nonlinear=share * self.nonlinear)
 
 
 class _Sketch:

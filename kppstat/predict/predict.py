@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,15 @@ from kppstat.predict.distribution import DRAWS, of_all, scores
 from kppstat.predict.head import split
 from kppstat.predict.logits import Logits, logits
 from kppstat.predict.prediction import Prediction, percentile
-from kppstat.propagate import calibrate, forward, without_rule
+from kppstat.propagate import Calibration, calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
 
 PILOT, INSTANCES = 64, 64  # inputs and instances on which correlations inside the network are measured
 _FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
 _MOST = 10  # logits of an input that are followed
+_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried on the pilot
+_FITTING = 1024  # draws for each trial
+_APART = 0.6  # ratio of spreads on the pilot from which on they disagree
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -113,32 +116,45 @@ def predict(
         whole=data.whole,
         observe=observe,
     )
+    here = first[: seen[0].size]
+
+    def law_of(rows: np.ndarray, calibration: Calibration | None) -> Logits:
+        columns = _likeliest(outputs[rows], targets[rows], measure)
+        padded = np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))])
+        wide = np.concatenate([columns, np.resize(columns, (len(padded) - len(rows), columns.shape[1]))])
+        law = logits(
+            head, data.batch(padded), moments, calibration, columns=wide, whole=data.whole, size=size, seed=seed
+        )
+        return law.first(len(rows))
+
+    trial = law_of(here, calibration)
+    fit = _best_fit(
+        {True: trial, False: law_of(here, None)},
+        lambda law: scores(law, lambda values, places: score(values, here[places]), _FITTING, seed),
+        np.stack(seen),
+    )
     if isinstance(measure, Top1):
         spread = float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean()))
         rows, weights = choice.where_unclear(outputs, spread, inputs)
     else:
         rows, weights = choice.evenly(outputs, inputs)
-    # The pilot inputs come along, without weight, so that the prediction can be checked on them.
-    followed = np.concatenate([rows, first])
-    followed = np.concatenate([followed, np.resize(followed, -len(followed) % (model.batch or 1))])
-    columns = _likeliest(outputs[followed], targets[followed], measure)
-    law = logits(
-        head, data.batch(followed), moments, calibration, columns=columns, whole=data.whole, size=size, seed=seed
-    )
-    drawn = scores(law, lambda values, places: score(values, followed[places]), draws, seed)
+    law = law_of(rows, calibration if fit.calibrated else None).with_nonlinear(fit.share)
+    drawn = scores(law, lambda values, places: score(values, rows[places]), draws, seed)
     level = float(score_of.mean())
-    performances = of_all(drawn[:, : len(rows)], score_of[rows], weights, level, total, measure.low, measure.high)
+    performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high)
     sign = -1.0 if measure.loss else 1.0
-    checked = slice(len(rows), len(rows) + seen[0].size)
-    notes = _checks(law, drawn[:, checked], np.stack(seen))
-    passes = len(followed) * (1 + 3 * columns.shape[1]) + len(first) * INSTANCES
-    share = _shares(law, len(rows), weights)
+    notes = _disagreements(fit.drawn, np.stack(seen))
+    bent = float(trial.nonlinear.sum() / max(float(trial.var.sum()), 1e-300))
+    if bent > _BENT:
+        notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
+    passes = (len(rows) + 2 * len(here)) * (1 + 3 * law.columns.shape[1]) + len(first) * INSTANCES
+    share = _shares(law, weights)
     return Prediction(
         kpp=percentile(sign * performances, k, loss=measure.loss),
         k=k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=_mse(law, _intended(head, data, followed, size), len(rows), weights),
+        mse=_mse(law, _intended(head, data, rows, size), weights),
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in share.items() if n},
@@ -146,7 +162,7 @@ def predict(
         trusted=not notes,
         notes=tuple(notes),
         evaluations=passes / total + 1,
-        inputs=len(followed),
+        inputs=len(rows),
         total=total,
         sigma=getattr(variation.default, "sigma", None) if not variation.layers else None,
         noise=variation.to_dict(),
@@ -158,6 +174,34 @@ def predict(
         model_sha256=model.sha256,
         data_sha256=data.sha256,
     )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A variant of the law, and the scores that it draws for the pilot inputs."""
+
+    calibrated: bool
+    share: float
+    drawn: np.ndarray
+
+
+def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> _Fit:
+    """Choose whether correlations are corrected, and how much of the nonlinear variance counts.
+
+    All of both, unless the pilot instances contradict that: then the variant whose mean score of each pilot input is
+    closest to theirs. (Choosing always would add the pilot's own noise.)
+    """
+    usual = _Fit(True, 1.0, draw(laws[True]))
+    if not _disagreements(usual.drawn, seen):
+        return usual
+    best, least = usual, np.inf
+    for calibrated, law in laws.items():
+        for share in _SHARES:
+            drawn = draw(law.with_nonlinear(share))
+            error = float(((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum())
+            if error < least:
+                best, least = _Fit(calibrated, share, drawn), error
+    return best
 
 
 def predictable(model: Model) -> list[str]:
@@ -204,17 +248,17 @@ def _intended(head: Graph, data: Dataset, chosen: np.ndarray, size: int) -> np.n
     return np.concatenate([to_numpy(forward(head, data.batch(g))[name]).reshape(len(g), -1) for g in groups])
 
 
-def _mse(law: Logits, intended: np.ndarray, count: int, weights: np.ndarray) -> float:
+def _mse(law: Logits, intended: np.ndarray, weights: np.ndarray) -> float:
     shift = np.take_along_axis(law.mean - intended, law.columns, axis=1)
-    each = (shift**2 + law.var).mean(axis=1)[:count]
+    each = (shift**2 + law.var).mean(axis=1)
     return float(each @ weights / weights.sum())
 
 
-def _shares(law: Logits, count: int, weights: np.ndarray) -> dict[str, float]:
+def _shares(law: Logits, weights: np.ndarray) -> dict[str, float]:
     """Share of each weight in the variance of the logits; under the empty name that of nonlinear terms."""
-    total = float(law.var.mean(axis=1)[:count] @ weights)
+    total = float(law.var.mean(axis=1) @ weights)
     parts = {**dict(sorted(law.by_weight.items())), "": law.nonlinear}
-    return {n: float(v.mean(axis=1)[:count] @ weights) / total if total > 0 else 0.0 for n, v in parts.items()}
+    return {n: float(v.mean(axis=1) @ weights) / total if total > 0 else 0.0 for n, v in parts.items()}
 
 
 def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -257,20 +301,17 @@ def _scorer(
     return score
 
 
-def _checks(law: Logits, predicted: np.ndarray, seen: np.ndarray) -> list[str]:
-    """Compare the prediction with the pilot instances on the same inputs, and say where it is out of its depth."""
+def _disagreements(predicted: np.ndarray, seen: np.ndarray) -> list[str]:
+    """Compare the prediction with the pilot instances on the same inputs; say where they differ by more than chance."""
     notes = []
-    bent = float(law.nonlinear.sum() / max(float(law.var.sum()), 1e-300))
-    if bent > _BENT:
-        notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
     ours, theirs = predicted.mean(axis=1), seen.mean(axis=1)
     error = np.hypot(theirs.std(ddof=1) / np.sqrt(len(theirs)), ours.std(ddof=1) / np.sqrt(len(ours)))
-    if abs(ours.mean() - theirs.mean()) > 4 * error + 1e-9:
+    if abs(ours.mean() - theirs.mean()) > 3 * error + 1e-9:
         notes.append(
             f"{len(theirs)} pilot instances have a mean performance of {theirs.mean():.4g} on {seen.shape[1]} inputs, "
             f"for which {ours.mean():.4g} is predicted"
         )
-    low, high = ours.std(ddof=1) * 0.6, ours.std(ddof=1) / 0.6
+    low, high = ours.std(ddof=1) * _APART, ours.std(ddof=1) / _APART
     if not low <= theirs.std(ddof=1) <= high and theirs.std(ddof=1) + ours.std(ddof=1) > 1e-6:
         notes.append(
             f"pilot instances spread by {theirs.std(ddof=1):.3g}, for which {ours.std(ddof=1):.3g} is predicted"
