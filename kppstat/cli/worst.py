@@ -33,6 +33,7 @@ def worst(
     limit: float | None = None,
     seed: int = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
+    checkpoint: Path | None = None,
     out: Path | None = None,
     figure: Path | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -70,6 +71,8 @@ def worst(
         Fixes every random number.
     fold_batch_norm
         Fold batch normalisation into the weights first.
+    checkpoint
+        File that keeps where the search is: the same command goes on from there.
     out
         ONNX file to write, with the weights found.
     figure
@@ -82,7 +85,7 @@ def worst(
     from kppstat.worst_case import Attack
     from kppstat.worst_case.bridge import check_question, design_point
 
-    for where, given in (("--out", out), ("--figure", figure), ("--sigma", sigma)):
+    for where, given in (("--out", out), ("--figure", figure), ("--sigma", sigma), ("--checkpoint", checkpoint)):
         if per_layer and given is not None:
             raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
     if limit is not None and sigma is None:
@@ -97,6 +100,7 @@ def worst(
         layers=layers,
         seed=seed,
         fold_batch_norm=fold_batch_norm,
+        checkpoint=checkpoint,
     )
     if sigma is not None:
         check_question(attack.clean, sigma, limit)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from kppstat.propagate import describe, unsupported
 from kppstat.sampling.study import versions
 from kppstat.worst_case.baselines import fgsm, pgd, random
 from kppstat.worst_case.certify import Certifier
+from kppstat.worst_case.checkpoint import Checkpoint
 from kppstat.worst_case.network import FORWARD, Network
 from kppstat.worst_case.ours import ours
 from kppstat.worst_case.point import Point, Search
@@ -77,6 +79,8 @@ class Attack:
         Fixes every random number.
     fold_batch_norm : bool
         Fold batch normalisation into the weights first.
+    checkpoint : path, optional
+        File that keeps where the search is: the same attack goes on from there. For ``ours`` only.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class Attack:
         layers: str | Sequence[str] | None = None,
         seed: int = 0,
         fold_batch_norm: bool = False,
+        checkpoint: str | Path | None = None,
     ) -> None:
         self.begun = time.monotonic()
         self.region = Region(bound, norm)
@@ -107,6 +112,8 @@ class Attack:
             raise SettingError(f"passes is {passes:g}", where="--passes", remedy="Give 2 or more gradient passes")
         if seed < 0:
             raise SettingError(f"seed is {seed}", where="--seed", remedy="Give a whole number of 0 or more")
+        if checkpoint is not None and method != "ours":
+            raise SettingError(f"{method} keeps no checkpoint", where="--checkpoint", remedy="Take --method ours")
         self.method, self.budget, self.seed = method, float(passes), seed
         self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
         self.names = chosen(self.model, layers)
@@ -121,6 +128,7 @@ class Attack:
         self.certifier = Certifier(self.model, self.data, self.region)
         self.clean = self.certifier.clean
         self.network = Network(self.model, self.data, self.certifier.targets, self.names, budget=self.budget)
+        self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self._identity())
         self.stop_reason = "the budget is spent"
         self.curve: tuple[tuple[float, float], ...] = ()
         self.worst = self.clean
@@ -134,7 +142,10 @@ class Attack:
         if self.region.bound == 0:
             self.stop_reason = "a bound of 0 leaves the intended weights alone"
             return
-        for point in METHODS[self.method](self.network, self.region, self.seed):
+        search = METHODS[self.method]
+        if self.checkpoint is not None:
+            search = partial(ours, checkpoint=self.checkpoint)
+        for point in search(self.network, self.region, self.seed):
             self._last = point
             if point.check:
                 self._certify(point)
@@ -214,6 +225,18 @@ class Attack:
             self.worst, self.deviation, self.stored = accuracy, deviation, stored
         self.trace.append((self.network.passes, self.worst))
 
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "model": self.model.sha256,
+            "data": self.data.sha256,
+            "layers": self.names,
+            "bound": self.region.bound,
+            "norm": self.region.norm,
+            "passes": self.budget,
+            "seed": self.seed,
+            "torch": version("torch"),
+        }
+
     def _reached(self) -> float:
         """How far the stored weights reach; rounding in this quotient must not make it look beyond the bound."""
         reach = 0.0
@@ -260,7 +283,7 @@ def worst(model: str | Path | Model, bound: float, *, curve: bool = False, **set
     curve : bool
         Also evaluate the deviation found at smaller lengths.
     **settings
-        norm, data, method, passes, layers, seed, fold_batch_norm: see `Attack`.
+        norm, data, method, passes, layers, seed, fold_batch_norm, checkpoint: see `Attack`.
 
     Returns
     -------

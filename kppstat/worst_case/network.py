@@ -72,6 +72,11 @@ class Network:
         return len(self.data)
 
     @property
+    def chance(self) -> float:
+        """Return the accuracy of answering with the most frequent class whatever the input."""
+        return float(self.targets.bincount().max()) / len(self)
+
+    @property
     def left(self) -> float:
         """Gradient passes left for the search, when one check of what it found is still to be paid."""
         return self.budget - self.passes - FORWARD
