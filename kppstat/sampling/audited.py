@@ -20,8 +20,16 @@ import numpy as np
 
 from kppstat.errors import SettingError
 from kppstat.runs import Reveal
-from kppstat.sampling.audited_aim import Aim, Need, Tail
+from kppstat.sampling.audited_aim import Aim, Need
 from kppstat.sampling.audited_ledger import Ledger
+from kppstat.sampling.audited_plan import (
+    LARGEST,
+    Scouts,
+    affordable_instances,
+    guessed_percentile,
+    guessed_tail,
+    planned_instances,
+)
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Sample, State
 from kppstat.stats.bracket import Bracket, BracketSequence, brackets, fixed_bracket, planned_errors
@@ -29,21 +37,13 @@ from kppstat.stats.order import quantile_rank, smallest_size
 from kppstat.stats.stages import growing_sizes
 
 PILOT = 16
-SCOUTS_LEAST, SCOUTS_MOST = 100, 2000
-#: Scouts are so many that about this many fall below the percentile, if that is not too many.
-SCOUTS_BELOW = 10
 #: Share of the error spent at the first planned size; scouts plan it well, so little is kept for larger ones.
-FIRST_SHARE = 0.8
-#: The plan aims below the wanted width by this factor, because audits leave some of it open.
-_AMBITION = 0.93
+FIRST_SHARE = 0.7
 #: Instances opened first; later steps double them, because what one step teaches serves the next.
 _FIRST_STEP = 250
 _GROWTH = 1.25  # of the number of instances where it did not suffice
 _MOVES = 6  # of the thresholds between two batches
 _TYPICAL_BELOW = 50  # instances below the percentile for which audits are planned where their number is not
-LARGEST = 10**6
-#: Thresholds start low, by this many e-folds of the tail: one too high makes many instances near that cost all inputs.
-_SAFE_START = 0.5
 REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 SETTLED = "all instances that matter are decided"
 
@@ -115,9 +115,7 @@ class Audited:
         for performance in ledger.pilot(self._pilot_size()):
             self._pilot.append(performance)
             yield self._state("pilot")
-        tail = self._guess(self._pilot)
-        self._open_book(tail)
-        yield from self._scout()
+        yield from self._scout(ledger)
         for bracket in self._plan():
             self._bracket = bracket
             yield from self._stage(bracket)
@@ -161,67 +159,18 @@ class Audited:
         assert self._aim is not None
         return self._ledger, self._aim
 
-    def _guess(self, values: list[float]) -> Tail:
-        """Guess the law of performance from a few values, as if it were normal."""
-        x = np.array(values)
-        spread = max(float(x.std(ddof=1)) if x.size > 1 else 0.0, 2 / self._inputs)
-        return Tail(float(np.median(x)), spread, 2 / spread)
-
-    def _open_book(self, tail: Tail) -> None:
-        ledger = self._ledger
-        assert ledger is not None
-        p = self._question.p
-        z = math.sqrt(2 * math.log(1 / min(p, 0.5)))
-        low = min(*self._pilot, tail.middle - z * tail.spread) if p < 0.2 else tail.middle - z * tail.spread
-        low = min(max(low, 0.0), 1.0)
+    def _scout(self, ledger: Ledger) -> Iterator[State]:
+        """Open the book by what the pilot taught, and send scouts."""
+        q, tail = self._question, guessed_tail(self._pilot, self._inputs)
+        low = guessed_percentile(self._pilot, tail, q.p)
         ledger.start(low, low + 0.1 * tail.spread, tail.middle)
-        self._aim = Aim(ledger, tail, self._errors, low, low)
-        self._opened = self._touched = len(self._pilot)
-
-    def _scout(self) -> Iterator[State]:
-        """Audit the scouts coarsely, the lowest ones again and again, and set thresholds and tail by them."""
-        (ledger, aim), p = self._tools(), self._question.p
-        look = min(64, max(8, self._inputs // 16))
-        affordable = 1 + 0.1 * self._budget * self._inputs / look
-        scouts = int(min(max(SCOUTS_BELOW / p, SCOUTS_LEAST), SCOUTS_MOST, affordable))
-        scouts = scouts if self._fixed is None else min(scouts, max(self._fixed // 8, min(self._fixed, 100)))
-        self._opened = max(self._opened, scouts)
-        ledger.grow(self._opened)
-        keep = np.arange(self._opened)
-        target = max(5, round(p * self._opened))
-        enough = max(0.1 * self._inputs, min(256, 0.5 * self._inputs))
-        first = True
-        while True:
-            seen = ledger.book.seen(keep)
-            fresh = seen == 0
-            count = np.where(fresh, look if first else 0, np.where(first, 0, 1.5 * seen))
-            count = np.where(seen >= enough, 0, np.ceil(count)).astype(np.int64)
-            yield from self._more(_plain(keep, count))
-            if self._spent or (not first and len(keep) <= 2.5 * target + 5):
-                break
-            first = False
-            estimate, _ = aim.guesses(keep)
-            keep = np.sort(keep[np.argsort(estimate, kind="stable")[: max(len(keep) // 2, int(2 * target + 2))]])
-            if len(keep) == self._opened:
-                break
-        self._learn_tail(target)
-
-    def _learn_tail(self, target: int) -> None:
-        aim, p = self._tools()[1], self._question.p
-        ids = np.arange(self._opened)
-        book = self._tools()[0].book
-        # Drawing estimates towards the middle would hide the tail of those that are known well.
-        deep = book.seen(ids) >= 0.1 * self._inputs
-        estimate = np.where(deep, book.estimates(ids), aim.guesses(ids)[0])
-        order, n = np.sort(estimate), self._opened
-        near, far = min(target, n), min(n, 3 * target + 10)
-        gap = max(float(order[far - 1] - order[near - 1]), 1 / self._inputs)
-        steepness = math.log(far / near) / gap if far > near else aim.tail.steepness
-        quantile = float(order[near - 1]) - max(0.0, math.log(near / (p * n)) / steepness)
-        spread = max(float(np.std(estimate)), aim.tail.spread / 2)
-        aim.tail = Tail(float(np.median(estimate)), spread, steepness)
-        aim.low = min(max(quantile - _SAFE_START / steepness, 0.0), 1.0)
-        aim.high = aim.low
+        self._aim = aim = Aim(ledger, tail, self._errors, low, low)
+        self._touched = len(self._pilot)
+        scouts = Scouts(ledger, q.p, self._budget, self._fixed)
+        self._opened = scouts.count
+        while not self._spent and (need := scouts.need(aim)) is not None:
+            yield from self._more(need)
+        scouts.direct(aim)
 
     def _plan(self) -> Iterator[Bracket]:
         """Yield the sizes at which instances count and the ranks there."""
@@ -230,43 +179,22 @@ class Audited:
             self._errors = planned_errors(self._fixed, q.p)
             yield fixed_bracket(self._fixed, q.p, q.alpha, self._errors)
             return
-        first = self._planned_size()
+        ledger, aim = self._tools()
+        planned = planned_instances(q.p, FIRST_SHARE * q.alpha, 2 * self._half, aim.tail)
+        first = min(planned, affordable_instances(ledger, q.p, self._budget - ledger.cost, self._errors.lower))
         if self._guarantee == "exact":
             self._offset = self._opened
             self._errors = planned_errors(first, q.p)
             sizes: Iterator[int] = growing_sizes(first, _GROWTH)
             yield from brackets(sizes, q.p, q.alpha, self._errors, FIRST_SHARE)
         elif self._guarantee == "anytime":
-            sequence = BracketSequence(q.p, q.alpha, self._errors, first)
+            # Nothing that instances showed may enter here, because all of them count.
+            sequence = BracketSequence(q.p, q.alpha, self._errors, self._best_size())
             yield from (sequence.bracket(n) for n in growing_sizes(max(first, self._opened), _GROWTH))
         else:
             yield from (
                 fixed_bracket(n, q.p, q.alpha, self._errors) for n in growing_sizes(max(first, self._opened), _GROWTH)
             )
-
-    def _planned_size(self) -> int:
-        """Return the size at which ranks should be close enough, where the tail is log-linear near the percentile."""
-        assert self._aim is not None
-        q, steepness = self._question, self._aim.tail.steepness
-        wanted = 2 * self._half * _AMBITION * steepness
-
-        def narrow(n: int) -> bool:
-            b = fixed_bracket(n, q.p, q.alpha * FIRST_SHARE, planned_errors(n, q.p))
-            return b.low > 0 and b.high <= n and math.log(b.high / b.low) <= wanted
-
-        size = smallest_size(q.p, q.alpha)
-        while not narrow(size) and size < LARGEST:
-            size = math.ceil(1.1 * size)
-        return min(size, self._affordable())
-
-    def _affordable(self) -> int:
-        """Return how many instances the budget may carry, the few near the ends evaluated in full."""
-        ledger, p = self._tools()[0], self._question.p
-        if math.isinf(self._budget):
-            return LARGEST
-        typical = 1.5 * -math.log(self._errors.lower) / max(ledger.rate_above[0], 1e-9)
-        each = min(1.0, typical / self._inputs + 3 * min(p, 1 - p))
-        return max(1, int((self._budget - ledger.cost) / each))
 
     # -- one stage ----------------------------------------------------------------------------------------------
 
@@ -362,8 +290,12 @@ class Audited:
         """Take the ends that hold whenever one stops."""
         q = self._question
         ids = np.arange(self._offset, self._touched)
-        best = int(min(4 * smallest_size(q.p, q.alpha), LARGEST))
-        self._ends = self._ends_of(ids, BracketSequence(q.p, q.alpha, self._errors, best).bracket(len(ids)))
+        sequence = BracketSequence(q.p, q.alpha, self._errors, self._best_size())
+        self._ends = self._ends_of(ids, sequence.bracket(len(ids)))
+
+    def _best_size(self) -> int:
+        """Return the number of instances at which the confidence sequence is tightest."""
+        return int(min(8 * smallest_size(self._question.p, self._question.alpha), LARGEST))
 
     def _width(self) -> float:
         return self._ends[1] - self._ends[0]
@@ -402,10 +334,3 @@ def _part(bracket: Bracket, size: int) -> Bracket:
     share = size / bracket.size
     low = share * bracket.low
     return Bracket(size, max(1, round(low - math.sqrt(low * (1 - share)))), round(share * bracket.high))
-
-
-def _plain(ids: np.ndarray, counts: np.ndarray) -> Need:
-    """Return the wish for these inputs, with the boldest bets."""
-    keep = counts > 0
-    zeros = np.zeros(int(keep.sum()), np.int64)
-    return Need(ids[keep], counts[keep], zeros, zeros, 0, 0, 0, 0, 0, np.zeros(0))
