@@ -17,6 +17,8 @@ from kppstat.sampling.result import shown
 if TYPE_CHECKING:
     from kppstat.worst_case import Attack, WorstCase
 
+BRIDGE = 50  # gradient passes, about, that the search for the nearest point takes at most
+
 
 def worst(
     model: Path,
@@ -112,13 +114,21 @@ def worst(
     if figure is not None:
         attack.trace_curve()
     result = attack.result()
-    point = None if sigma is None else design_point(attack, sigma, limit)
+    point, bridging = None, sigma is not None and not interrupted
+    if sigma is not None and bridging:
+        try:
+            if not quiet:
+                each = result.seconds / max(result.passes, 1)
+                err.print(f"looking for the nearest point: up to {duration(BRIDGE * each)}", style="dim")
+            point = design_point(attack, sigma, limit)
+        except KeyboardInterrupt:
+            interrupted, bridging = True, False
     if json is not None:
-        bridge = {} if sigma is None else {"design_point": None if point is None else point.to_dict()}
+        bridge = {"design_point": None if point is None else point.to_dict()} if bridging else {}
         write_json({**result.to_dict(), **bridge}, json)
     if json != "-":
         _answer(result, quiet=quiet)
-        if sigma is not None:
+        if bridging:
             print("No point was found at which the accuracy falls to the limit." if point is None else point.summary())
     if out is not None:
         result.save(attack.model, out)

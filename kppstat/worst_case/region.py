@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,8 +111,3 @@ class Region:
 def largest(values: np.ndarray) -> float:
     """Return max|W| of a tensor, the unit of its deviation."""
     return float(abs(values.astype(np.float64)).max()) if values.size else 0.0
-
-
-def total(parts: Iterable[np.ndarray]) -> int:
-    """Return the number of elements of all parts."""
-    return sum(p.size for p in parts)

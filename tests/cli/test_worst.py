@@ -1,12 +1,14 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kppstat.cli import BAD_INPUT, run
+from kppstat.cli import BAD_INPUT, INTERRUPTED, run
 from kppstat.demo import MODEL
 from kppstat.onnx_io import load
+from kppstat.worst_case.attack import State
 
 KEYS = {"performance_worst", "clean", "bound", "reached", "passes", "method", "seconds", "seed", "model_sha256",
         "data_sha256", "versions"}  # fmt: skip
@@ -68,3 +70,25 @@ def test_the_bridge_to_probability(few_inputs: Path, tmp_path: Path, capsys: pyt
     assert point["guarantee"] == "none"
     assert run([*words, "--limit", "0.8"]) == BAD_INPUT
     assert "--sigma" in capsys.readouterr().err
+
+
+def test_ctrl_c_gives_the_worst_so_far(
+    few_inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kppstat.worst_case import Attack
+
+    states = Attack.states
+
+    def interrupted(self: Attack) -> Iterator[State]:
+        for state in states(self):
+            yield state
+            if state.passes > 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Attack, "states", interrupted)
+    words = ["worst", str(MODEL), "--bound", "0.02", "--data", str(few_inputs), "--sigma", "0.1", "--json", "-"]
+    assert run(words) == INTERRUPTED
+    result = json.loads(capsys.readouterr().out)
+    assert result["performance_worst"] < result["clean"]
+    assert result["stop_reason"] == "stopped by hand"
+    assert "design_point" not in result

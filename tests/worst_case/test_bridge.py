@@ -62,12 +62,10 @@ def test_the_point_is_exhibited_and_nearer_than_the_attack(attack: Attack) -> No
 
 
 def test_lower_limits_and_smaller_sigmas_are_further(attack: Attack) -> None:
-    near, far, fine = (design_point(attack, s, a) for s, a in ((0.03, 0.85), (0.03, 0.5), (0.015, 0.85)))
+    near, far = (design_point(attack, sigma, limit) for sigma, limit in ((0.03, 0.85), (0.015, 0.5)))
     assert near is not None
     assert far is not None
-    assert fine is not None
-    assert far.beta > near.beta
-    assert fine.beta == pytest.approx(2 * near.beta, rel=1e-6)
+    assert far.beta > 2 * near.beta
 
 
 @pytest.mark.parametrize(
