@@ -2,11 +2,13 @@
 
 from kppstat.propagate.calibration import Calibration, calibrate
 from kppstat.propagate.forward import describe, forward, last_uses, unsupported
-from kppstat.propagate.moments import Passage, Spread, moments, passages, without_rule
+from kppstat.propagate.moments import moments, passages, without_rule
+from kppstat.propagate.passage import Passage, Share, Spread
 
 __all__ = [
     "Calibration",
     "Passage",
+    "Share",
     "Spread",
     "calibrate",
     "describe",
