@@ -56,6 +56,8 @@ def batch_normalization(
 def _(
     x: Moments, scale: Array, b: Array, mean: Array, var: Array, *, epsilon: float = 1e-5, outputs: int = 1, **_: Any
 ) -> Step:
+    if any(isinstance(v, Moments) for v in (scale, b, mean, var)):
+        raise NotImplementedError("statistics that depend on the weights")
     gain = _per_channel(scale / namespace(var).sqrt(var + epsilon), max(x.mean.ndim, 2))
     y = batch_normalization(x.mean, scale, b, mean, var, epsilon=epsilon)
     return pointwise(x, y, x.var * gain * gain, gain, affine=True)

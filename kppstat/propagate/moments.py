@@ -17,6 +17,8 @@ from kppstat.propagate.forward import apply, describe
 from kppstat.propagate.passage import Done, Passage
 from kppstat.propagate.rewrite import maxima_first
 
+_WAY_OUT = "Sampling works on it: use an estimate instead of a prediction"
+
 Correction = Callable[[Node, Moments], Moments]
 PairScale = Callable[[Node, Moments], Array | None]
 
@@ -59,7 +61,7 @@ def require_rules(graph: Graph, weights: Container[str]) -> None:
     if missing:
         raise ModelError(
             f"{describe(missing)} cannot be predicted: no rule for moments",
-            remedy="Sampling works on it: use an estimate instead of a prediction",
+            remedy=_WAY_OUT,
         )
 
 
@@ -193,10 +195,12 @@ class _Run:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
         except NotImplementedError as error:
             raise ModelError(
-                f"{node.op} with {error} cannot be predicted: no rule for moments",
-                where=where,
-                remedy="Sampling works on it: use an estimate instead of a prediction",
+                f"{node.op} with {error} cannot be predicted: no rule for moments", where=where, remedy=_WAY_OUT
             ) from None
+        except (TypeError, AttributeError) as error:  # a parameter that is exact in all usual networks varies here
+            raise ModelError(
+                f"{node.op} with inputs that vary in an unusual way cannot be predicted", where=where, remedy=_WAY_OUT
+            ) from error
         return result
 
     def _corrected(self, node: Node, operator: Operator, value: Any) -> Any:

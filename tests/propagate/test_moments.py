@@ -254,6 +254,17 @@ def test_operators_without_a_rule_are_named_all_at_once() -> None:
         moments(graph, {"x": np.ones((1, 2))}, noisy(graph, ["w"], 0.1))
 
 
+def test_parameters_that_vary_unusually_are_refused_by_name() -> None:
+    nodes = [
+        Node("MatMul", ("x", "w"), ("a",)),
+        Node("ReduceMean", ("a", "0"), ("m",), {"keepdims": 0}),
+        Node("BatchNormalization", ("a", "one", "one", "m", "one"), ("y",), name="bn"),
+    ]
+    graph = network(nodes, {"w": np.ones((2, 2)), "one": np.ones(2), "0": np.array([0])})
+    with pytest.raises(ModelError, match="node 'bn': BatchNormalization with statistics that depend on the weights"):
+        moments(graph, {"x": np.ones((1, 2))}, noisy(graph, ["w"], 0.1))
+
+
 def test_an_output_that_does_not_vary_says_so() -> None:
     nodes = [Node("MatMul", ("x", "w"), ("a",)), Node("Relu", ("x",), ("y",))]
     graph = network(nodes, {"w": np.ones((2, 2))})
