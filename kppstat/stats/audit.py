@@ -105,7 +105,7 @@ class AuditBook:
         self._seen = np.zeros((0, -(-inputs // 8)), np.uint8)
         self._right = np.zeros((0, -(-inputs // 8)), np.uint8)  # scores of a half or more
         self._whole: list[int] = []
-        self._loadings = np.zeros((0, inputs))
+        self._loadings = np.zeros((inputs, 0))
         self._sums = np.zeros((0, SIDES + self._strategies))
         self._log = np.zeros((0, 2))
         self._run_size = np.zeros((0, RUNS), np.int32)
@@ -196,7 +196,7 @@ class AuditBook:
         whole = seen + counts >= self.inputs
         self._whole.extend(ids[whole].tolist())
         own = (counts >= _OWN_BETS) & (seen >= _OWN_BETS / 2) & ~whole
-        if not len(self._loadings) or not own.any():
+        if not self._loadings.shape[1] or not own.any():
             self._absorb(ids, counts, rows, scores, lower, upper)
             return
         begin = np.cumsum(counts) - counts
@@ -215,7 +215,8 @@ class AuditBook:
         """Bet in long audits by the factors common to the instances known on all inputs, the latest so many."""
         latest = np.array(self._whole[-most:], np.int64)
         scores = np.unpackbits(self._right[latest], axis=1, count=self.inputs, bitorder="little")
-        self._loadings = common_factors(scores, self.design.expected)
+        # The kernel goes through the inputs, so those of one input lie together.
+        self._loadings = np.ascontiguousarray(common_factors(scores, self.design.expected).T)
 
     def _absorb(
         self,

@@ -72,7 +72,7 @@ def common_factors(scores: np.ndarray, expected: np.ndarray) -> np.ndarray:
 @njit(nogil=True, cache=True)
 def _own_expected(seen: Any, right: Any, expected: Any, loadings: Any) -> Any:
     """Return expected scores of an instance by its revealed 0/1 scores."""
-    q, n = loadings.shape
+    n, q = loadings.shape
     precision, response = np.eye(q), np.zeros(q)
     for b in range(seen.size):
         if seen[b]:
@@ -82,20 +82,20 @@ def _own_expected(seen: Any, right: Any, expected: Any, loadings: Any) -> Any:
                     noise = expected[j] * (1 - expected[j]) + _NOISE
                     residual = (1.0 if right[b] >> c & 1 else 0.0) - expected[j]
                     for f in range(q):
-                        load = loadings[f, j] / noise
+                        load = loadings[j, f] / noise
                         response[f] += load * residual
                         for e in range(f + 1):
-                            precision[f, e] += load * loadings[e, j]
+                            precision[f, e] += load * loadings[j, e]
     for f in range(q):
         for e in range(f):
             precision[e, f] = precision[f, e]
     factors = np.linalg.solve(precision, response)
-    own = expected.copy()
-    for f in range(q):
-        for j in range(n):
-            own[j] += factors[f] * loadings[f, j]
+    own = np.empty(n)
     for j in range(n):
-        own[j] = min(max(own[j], _EDGE), 1 - _EDGE)
+        mean = expected[j]
+        for f in range(q):
+            mean += factors[f] * loadings[j, f]
+        own[j] = min(max(mean, _EDGE), 1 - _EDGE)
     return own
 
 

@@ -35,7 +35,7 @@ def test_no_factors_from_few_instances_or_pure_noise() -> None:
 def test_bounds_by_factors_hold_and_are_tighter_where_factors_help(kind: str) -> None:
     """Factors learnt from other instances may be right or nonsense: the bounds err as seldom either way."""
     rng = np.random.default_rng(2)
-    scores = grouped(500, rng)
+    scores = grouped(250, rng)
     if kind == "misleading":
         scores = scores[:, rng.permutation(INPUTS)]
     known = grouped(60, rng)
@@ -48,20 +48,20 @@ def test_bounds_by_factors_hold_and_are_tighter_where_factors_help(kind: str) ->
         bets = [payoffs(shifted(expected, low + 0.05), weights, low)]
         bets.append(payoffs(1 - shifted(expected, high - 0.05), weights, 1 - high))
         book = AuditBook(INPUTS, Design(weights, expected, np.array(bets), 1, low, high))
-        book.grow(560)
+        book.grow(310)
         zero = np.zeros(60, np.int64)
         every = np.full(60, INPUTS)
         book.absorb(np.arange(60), every, np.tile(np.arange(INPUTS), 60), known.ravel(), zero, zero)
         if with_factors:
             book.learn_factors()
-            assert len(book._loadings)
-        ids = np.arange(60, 560)
-        ever_low, ever_high = np.zeros(500), np.ones(500)
+            assert book._loadings.shape[1] >= 3
+        ids = np.arange(60, 310)
+        ever_low, ever_high = np.zeros(250), np.ones(250)
         for batch in (200, 300, 400):
-            rows = [book.draw(int(i), batch, rng.integers(2**32, size=8000, dtype=np.uint32)) for i in ids]
+            rows = [book.draw(int(i), batch, rng.integers(2**32, size=5 * INPUTS, dtype=np.uint32)) for i in ids]
             flat = np.concatenate([s[r] for s, r in zip(scores, rows, strict=True)])
-            none = np.zeros(500, np.int64)
-            book.absorb(ids, np.full(500, batch), np.concatenate(rows), flat, none, none)
+            none = np.zeros(250, np.int64)
+            book.absorb(ids, np.full(250, batch), np.concatenate(rows), flat, none, none)
             ever_low, ever_high = book.bounds(ids, 0.1, 0.1)
         wrong.append(((ever_low > mean + 1e-12).mean(), (ever_high < mean - 1e-12).mean()))
         widths.append((ever_high - ever_low).mean())
@@ -69,6 +69,6 @@ def test_bounds_by_factors_hold_and_are_tighter_where_factors_help(kind: str) ->
         np.testing.assert_allclose(book._sums[ids[0], 5], book.design.payoffs[0][hidden].sum())
         right = np.unpackbits(book._right[ids[0]], count=INPUTS, bitorder="little")
         np.testing.assert_array_equal(right[~hidden], scores[0][~hidden])
-    assert max(max(w) for w in wrong) <= 0.1 + 0.04
+    assert max(max(w) for w in wrong) <= 0.1 + 0.06
     if kind == "helpful":
         assert widths[1] < 0.98 * widths[0]
