@@ -143,7 +143,8 @@ def predict(
     level = float(score_of.mean())
     performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high)
     sign = -1.0 if measure.loss else 1.0
-    notes = _disagreements(fit.drawn, np.stack(seen))
+    # A network that contradicts the usual law is not to be trusted to any variant of it; the closest is shown.
+    notes = list(fit.rejected)
     bent = float(trial.nonlinear.sum() / max(float(trial.var.sum()), 1e-300))
     if bent > _BENT:
         notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
@@ -178,11 +179,12 @@ def predict(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A variant of the law, and the scores that it draws for the pilot inputs."""
+    """A variant of the law, the scores that it draws for the pilot inputs, and what spoke against the usual one."""
 
     calibrated: bool
     share: float
     drawn: np.ndarray
+    rejected: tuple[str, ...] = ()
 
 
 def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> _Fit:
@@ -192,7 +194,8 @@ def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray],
     closest to theirs. (Choosing always would add the pilot's own noise.)
     """
     usual = _Fit(True, 1.0, draw(laws[True]))
-    if not _disagreements(usual.drawn, seen):
+    against = tuple(_disagreements(usual.drawn, seen))
+    if not against:
         return usual
     best, least = usual, np.inf
     for calibrated, law in laws.items():
@@ -200,7 +203,7 @@ def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray],
             drawn = draw(law.with_nonlinear(share))
             error = float(((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum())
             if error < least:
-                best, least = _Fit(calibrated, share, drawn), error
+                best, least = _Fit(calibrated, share, drawn, against), error
     return best
 
 

@@ -21,6 +21,7 @@ from kppstat.predict import predict
 from kppstat.predict.distribution import of_all, scores
 from kppstat.predict.head import split
 from kppstat.predict.logits import Logits, _Sketch
+from kppstat.predict.predict import _best_fit
 from kppstat.propagate import forward
 
 CLASSES, FEATURES, HIDDEN = 4, 12, 24
@@ -129,6 +130,23 @@ def test_out_of_its_depth_it_says_so(classifier: tuple[Model, Dataset]) -> None:
     prediction = predict(model, data, Variation(Gaussian(1.0)), inputs=80, draws=256)
     assert not prediction.trusted
     assert "nonlinear" in prediction.notes[-1]
+
+
+def test_pilot_instances_that_contradict_the_law_take_its_trust() -> None:
+    """The variant closest to the pilot is shown, and the reason why the usual one was rejected."""
+    rng = np.random.default_rng(0)
+    features = 3 * rng.standard_normal((20, 2, 30)).astype(np.float32) / np.sqrt(30)
+    law = Logits(np.tile([1.0, 0.0], (20, 1)), np.tile([0, 1], (20, 1)), features, {}, np.full((20, 2), 8.0))
+    right = np.zeros(20, np.int64)
+    steady = np.ones((64, 20))
+    fit = _best_fit({True: law}, lambda lw: scores(lw, lambda v, r: Top1().scores(v, right[r]), 500), steady)
+    assert fit.share == 0.0
+    assert "64 pilot instances have a mean performance of 1 " in fit.rejected[0]
+
+
+def test_out_of_its_depth_the_summary_says_so(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    prediction = predict(model, data, Variation(Gaussian(1.0)), inputs=80, draws=256)
     assert "out of its depth" in prediction.summary()
 
 
