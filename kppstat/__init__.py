@@ -24,6 +24,8 @@ _WHERE = {
     "save": "kppstat.onnx_io",
     "sweep": "kppstat.sampling.sweep",
     "Sweep": "kppstat.sampling.sweep",
+    "train": "kppstat.training",
+    "worst": "kppstat.worst_case",
 }
 __all__ = sorted([*_WHERE, "__version__"])
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from kppstat.sampling.compare import compare as compare
     from kppstat.sampling.sweep import Sweep as Sweep
     from kppstat.sampling.sweep import sweep as sweep
+    from kppstat.training import train as train
+    from kppstat.worst_case import worst as worst
 
 
 def __getattr__(name: str) -> object:
