@@ -8,7 +8,7 @@ from kppstat.cli.estimate import estimate
 from kppstat.demo import DATA, NOISE_TRAINED
 
 
-def demo(*, report: Path = Path("demo-report/index.html"), sigma: float = 0.1, k: float = 1.0) -> int:
+def demo(*, report: Path = Path("demo-report/index.html"), sigma: float = 0.06, k: float = 1.0) -> int:
     """Estimate the KPP of a LeNet trained with noise injection, on the 10,000 Fashion-MNIST test images.
 
     Parameters
