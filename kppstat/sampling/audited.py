@@ -25,9 +25,9 @@ from kppstat.sampling.audited_ledger import Ledger
 from kppstat.sampling.audited_plan import (
     LARGEST,
     Scouts,
-    affordable_instances,
     guessed_percentile,
     guessed_tail,
+    instance_cost,
     planned_instances,
 )
 from kppstat.sampling.question import Question
@@ -118,6 +118,9 @@ class Audited:
         yield from self._scout(ledger)
         for bracket in self._plan():
             self._bracket = bracket
+            more = self._offset + bracket.size - self._touched
+            cost = instance_cost(ledger, self._question.p, self._errors.lower)
+            self._expected = min(ledger.cost + cost * more, self._budget)
             yield from self._stage(bracket)
             low, high = self._ends
             converged = high - low <= 2 * self._half
@@ -181,7 +184,8 @@ class Audited:
             return
         ledger, aim = self._tools()
         planned = planned_instances(q.p, FIRST_SHARE * q.alpha, 2 * self._half, aim.tail)
-        first = min(planned, affordable_instances(ledger, q.p, self._budget - ledger.cost, self._errors.lower))
+        left = (self._budget - ledger.cost) / instance_cost(ledger, q.p, self._errors.lower)
+        first = max(1, int(min(planned, left)))
         if self._guarantee == "exact":
             self._offset = self._opened
             self._errors = planned_errors(first, q.p)

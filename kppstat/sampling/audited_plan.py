@@ -123,10 +123,7 @@ def planned_instances(p: float, alpha: float, width: float, tail: Tail) -> int:
     return size
 
 
-def affordable_instances(ledger: Ledger, p: float, left: float, error: float) -> int:
-    """Return how many instances the evaluations left may carry, the few near the ends evaluated in full."""
-    if math.isinf(left):
-        return LARGEST
+def instance_cost(ledger: Ledger, p: float, error: float) -> float:
+    """Guess what an instance costs on average, in evaluations, if the few near the ends are evaluated in full."""
     typical = 1.5 * -math.log(error) / max(float(ledger.rate_above[0]), 1e-9)
-    each = min(1.0, typical / ledger.inputs + 3 * min(p, 1 - p))
-    return max(1, int(left / each))
+    return min(1.0, typical / ledger.inputs + 3 * min(p, 1 - p))
