@@ -21,6 +21,7 @@ _WHERE = {
     "Variation": "kppstat.noise",
     "KppstatError": "kppstat.errors",
     "load": "kppstat.onnx_io",
+    "predict": "kppstat.prediction",
     "save": "kppstat.onnx_io",
     "sweep": "kppstat.sampling.sweep",
     "Sweep": "kppstat.sampling.sweep",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kppstat.noise import Variation as Variation
     from kppstat.onnx_io import load as load
     from kppstat.onnx_io import save as save
+    from kppstat.prediction import predict as predict
     from kppstat.sampling import Estimate as Estimate
     from kppstat.sampling import Study as Study
     from kppstat.sampling import estimate as estimate

@@ -19,3 +19,10 @@ def test_estimating_needs_no_torch() -> None:
 def test_every_public_name_is_there() -> None:
     for name in kppstat.__all__:
         assert getattr(kppstat, name) is not None
+
+
+def test_public_functions_are_not_hidden_by_packages() -> None:
+    import_all = "; ".join(f"import kppstat.{room}" for room in ("prediction", "sampling", "training", "worst_case"))
+    program = f"{import_all}; import kppstat; print(callable(kppstat.predict), callable(kppstat.estimate))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True"

@@ -10,10 +10,9 @@ from rich.text import Text
 
 from kppstat.cli import AT_BUDGET
 from kppstat.cli.console import duration, err, live, plain_table, write_json
-from kppstat.noise import read
+from kppstat.noise import read, variation_of
 from kppstat.sampling.compare import Comparison, compare_states
 from kppstat.sampling.question import Method, Question, read_half_width, read_time
-from kppstat.sampling.study import variation_of
 
 
 def compare(

@@ -14,12 +14,12 @@ from rich.text import Text
 
 from kppstat.cli import AT_BUDGET, INTERRUPTED
 from kppstat.cli.console import duration, err, exact_lines, live, plain_table, write_json
-from kppstat.noise import read
+from kppstat.noise import read, variation_of
 from kppstat.report import Tensors, write
 from kppstat.report import check as check_report
 from kppstat.sampling.question import Guarantee, Method, Question, read_half_width, read_time
 from kppstat.sampling.result import GUARANTEES, Estimate, State
-from kppstat.sampling.study import Study, variation_of
+from kppstat.sampling.study import Study
 
 LONG = 600  # seconds from which on a run is announced as long
 

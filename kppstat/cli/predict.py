@@ -9,13 +9,11 @@ from cyclopts import Parameter
 
 from kppstat.cli.console import duration, err, plain_table, write_json
 from kppstat.data import load as load_data
-from kppstat.noise import read
+from kppstat.noise import read, variation_of
 from kppstat.onnx_io import load
-from kppstat.performance import performance_named
-from kppstat.predict import Prediction
-from kppstat.predict import predict as predict_kpp
+from kppstat.prediction import Prediction
+from kppstat.prediction import predict as predict_kpp
 from kppstat.sampling.question import Question
-from kppstat.sampling.study import variation_of
 
 SHOWN = 12  # weights in the table of shares
 
@@ -73,7 +71,7 @@ def predict(
         load_data(data, loaded),
         variation,
         k=question.k,
-        performance=performance_named(performance),
+        performance=performance,
         inputs=inputs,
         seed=question.seed,
     )

@@ -12,8 +12,7 @@ from rich.text import Text
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
 from kppstat.errors import SettingError
-from kppstat.noise import read
-from kppstat.sampling.study import variation_of
+from kppstat.noise import read, variation_of
 from kppstat.training import Epoch, Plan, Session, Training
 from kppstat.training.loop import Progress
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kppstat.noise.chain import Chain as Chain
+from kppstat.noise.choice import variation_of as variation_of
 from kppstat.noise.correlated import Correlated as Correlated
 from kppstat.noise.encoded import Encoded as Encoded
 from kppstat.noise.encoding import Asymmetric as Asymmetric

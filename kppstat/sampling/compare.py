@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kppstat.errors import SettingError
-from kppstat.noise import Variation
+from kppstat.noise import Variation, variation_of
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
-from kppstat.sampling.study import Study, variation_of
+from kppstat.sampling.study import Study
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.engine import Engine, Evaluator
 from kppstat.errors import NoiseError, SettingError
-from kppstat.noise import Variation
+from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, performance_named
 from kppstat.runs import Journal, Reveal
@@ -268,23 +268,6 @@ def estimate(
         for _ in study.states():
             pass
         return study.result()
-
-
-def variation_of(sigma: float | None, noise: Variation | None) -> Variation:
-    """Return the device variation that is meant by `sigma` or `noise`.
-
-    Raises
-    ------
-    SettingError
-        If both or none is given.
-    """
-    from kppstat.noise import Gaussian
-
-    if (sigma is None) == (noise is None):
-        given = "both are given" if noise is not None else "no device variation is given"
-        remedy = "Give --sigma for additive Gaussian variation, or --noise-file for any other"
-        raise SettingError(given, where="--sigma, --noise-file", remedy=remedy)
-    return noise if noise is not None else Variation(Gaussian(sigma))  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

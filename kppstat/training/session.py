@@ -17,10 +17,10 @@ from kppstat import data as data_room
 from kppstat.data import Dataset, from_arrays
 from kppstat.data.dataset import content_hash
 from kppstat.errors import DataError, ModelError, SettingError
-from kppstat.noise import Variation
+from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import performance_named
-from kppstat.sampling.study import variation_of, versions
+from kppstat.sampling.study import versions
 from kppstat.training.checkpoint import Checkpoint
 from kppstat.training.examples import Examples
 from kppstat.training.graph_network import GraphNetwork

@@ -11,7 +11,7 @@ from kppstat.style import ACCENT, FILL, INK, MUTED, SMALL, THIN, house_style, ne
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kppstat.predict.prediction import Prediction
+    from kppstat.prediction.result import Prediction
 
 _BINS = 48
 _SHOWN = 12  # weights

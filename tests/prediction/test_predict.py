@@ -17,11 +17,11 @@ from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.noise import Correlated, Gaussian, Variation, normals
 from kppstat.onnx_io import Model, load
 from kppstat.performance import CrossEntropy, Top1
-from kppstat.predict import predict
-from kppstat.predict.distribution import of_all, scores
-from kppstat.predict.head import split
-from kppstat.predict.logits import Logits, _Sketch
-from kppstat.predict.predict import _best_fit
+from kppstat.prediction import predict
+from kppstat.prediction.distribution import of_all, scores
+from kppstat.prediction.head import split
+from kppstat.prediction.logits import Logits, _Sketch
+from kppstat.prediction.predict import _best_fit
 from kppstat.propagate import forward
 
 CLASSES, FEATURES, HIDDEN = 4, 12, 24

@@ -1,6 +1,6 @@
 """Prediction of the distribution of performance without sampling full evaluations."""
 
-from kppstat.predict.predict import predict
-from kppstat.predict.prediction import Prediction
+from kppstat.prediction.predict import predict
+from kppstat.prediction.result import Prediction
 
 __all__ = ["Prediction", "predict"]

@@ -135,7 +135,7 @@ class Prediction:
         SettingError
             If matplotlib is not installed.
         """
-        from kppstat.predict.figure import draw
+        from kppstat.prediction.figure import draw
 
         return draw(self, path)
 

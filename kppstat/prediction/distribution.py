@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kppstat.predict.logits import Logits
+from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
 _AT_ONCE = 1 << 23  # logits drawn at a time

@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kppstat.array import to_numpy
 from kppstat.data import Dataset
+from kppstat.data import load as load_data
 from kppstat.errors import NoiseError, SettingError
 from kppstat.graph import Graph
-from kppstat.noise import Correlated, Variation, normals
-from kppstat.onnx_io import Model
-from kppstat.performance import Performance, Top1
-from kppstat.predict import choice
-from kppstat.predict.distribution import DRAWS, of_all, scores
-from kppstat.predict.head import split
-from kppstat.predict.logits import Logits, logits
-from kppstat.predict.prediction import Prediction, percentile
+from kppstat.noise import Correlated, Variation, normals, variation_of
+from kppstat.onnx_io import Model, load
+from kppstat.performance import Performance, Top1, performance_named
+from kppstat.prediction import choice
+from kppstat.prediction.distribution import DRAWS, of_all, scores
+from kppstat.prediction.head import split
+from kppstat.prediction.logits import Logits, logits
+from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import Calibration, calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
 
@@ -34,12 +36,13 @@ _BENT = 0.4  # share of the variance that is nonlinear, above which the predicti
 
 
 def predict(
-    model: Model,
-    data: Dataset,
-    variation: Variation,
+    model: str | Path | Model,
+    data: str | Path | Dataset | None = None,
+    variation: Variation | None = None,
     *,
+    sigma: float | None = None,
     k: float = 1.0,
-    performance: Performance | None = None,
+    performance: Any = "top-1",
     inputs: int = 400,
     draws: int = DRAWS,
     seed: int = 0,
@@ -53,13 +56,18 @@ def predict(
 
     Parameters
     ----------
-    model : Model
-    data : Dataset
-    variation : Variation
+    model : path or Model
+        An ONNX file.
+    data : str, path or Dataset, optional
+        See `kppstat.data.load`; None takes ``model.npz`` beside ``model.onnx``.
+    variation : Variation, optional
+        The device variation; give this or `sigma`.
+    sigma : float, optional
+        Additive Gaussian variation of this standard deviation, in units of each tensor's max abs weight.
     k : float
         Percent of instances that may fall below.
-    performance : Performance, optional
-        Top-1 accuracy by default. A performance of many classes follows the likeliest ones of each input only.
+    performance : str, callable or Performance
+        As for `kppstat.estimate`. A performance of many classes follows the likeliest ones of each input only.
     inputs : int
         Inputs that are followed; more are slower and steadier.
     draws : int
@@ -86,13 +94,16 @@ def predict(
         raise SettingError(f"k is {k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
     if inputs < 2 or draws < 2:
         raise SettingError("inputs and draws must be at least 2", where="predict")
+    variation = variation_of(sigma, variation)
+    model = model if isinstance(model, Model) else load(model)
+    data = data if isinstance(data, Dataset) else load_data(data, model)
     moments = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
     _require_independent(variation)
     head, tail = split(model.graph)
     require_rules(head, moments)
     total = len(data)
     outputs = _clean(model.graph, data, model.batch) if outputs is None else outputs
-    measure: Performance = Top1() if performance is None else performance
+    measure = performance_named(performance)
     targets = measure.targets_from(outputs) if data.targets is None else data.targets
     measure = measure.fitted(outputs, targets)
     score_of = measure.scores(outputs, targets)
