@@ -30,10 +30,12 @@ def check(
     json
         File for the same as JSON; - is stdout.
     """
+    from kppstat.prediction.predict import predictable
     from kppstat.propagate import describe, unsupported
 
     loaded = load(model, fold_batch_norm=fold_batch_norm)
     missing = unsupported(loaded.graph)
+    unpredicted = predictable(loaded)
     if json is not None:
         facts = {
             "model": str(loaded.path),
@@ -44,6 +46,7 @@ def check(
             ],
             "exact": [{"name": e.name, "shape": e.shape, "reason": e.reason} for e in loaded.exact],
             "notes": loaded.notes,
+            "without_moment_rule": unpredicted,
             "unsupported": [{"op": node.op, "node": node.name} for node in missing],
         }
         write_json(facts, json)
@@ -70,5 +73,7 @@ def check(
         out.print(
             f"Sampling runs this model in onnxruntime; prediction and training lack {describe(missing)}.", markup=False
         )
+    elif unpredicted:
+        out.print(f"Sampling and training take this model; prediction lacks a rule for {', '.join(unpredicted)}.")
     else:
         out.print("Every operator is supported: sampling, prediction and training.")
