@@ -7,6 +7,7 @@ machines) is given the recorded scores and goes on as if it had never stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -25,7 +26,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluation (
     instance INTEGER NOT NULL,
-    inputs INTEGER NOT NULL,      -- CRC-32 of the input numbers; -1 for all inputs in order
+    inputs INTEGER NOT NULL,      -- hash of the input numbers; -1 for all inputs in order
     count INTEGER NOT NULL,
     performance REAL NOT NULL,
     scores BLOB,                  -- bits if all 0 or 1, else zlib float64; NULL: only the mean is kept
@@ -229,7 +230,8 @@ def _known_prefix(pending: list[tuple[Task, Evaluation | None]]) -> Iterator[Eva
 def _key(task: Task) -> tuple[int, int, int]:
     if task.rows is None:
         return task.index, -1, 0
-    return task.index, zlib.crc32(np.ascontiguousarray(task.rows, np.int64).tobytes()), len(task.rows)
+    digest = hashlib.blake2b(np.ascontiguousarray(task.rows, np.int64).tobytes(), digest_size=7).digest()
+    return task.index, int.from_bytes(digest), len(task.rows)
 
 
 def _pack(scores: np.ndarray, *, keep: bool) -> tuple[bytes | None, int]:

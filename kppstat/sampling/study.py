@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import time
@@ -10,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from kppstat import data as data_room
 from kppstat.data import Dataset
@@ -215,9 +218,17 @@ class Study:
             "noise": self.variation.to_dict(),
             "performance": self.performance.name,
             "seed": self.question.seed,
-            "weights": [w.name for w in self.model.weights],
+            "weights": self._weights_hash(),
             "onnxruntime": version("onnxruntime"),
         }
+
+    def _weights_hash(self) -> str:
+        """Hash the intended weights as they carry noise: folding batch normalisation changes them, not the file."""
+        digest = hashlib.sha256()
+        for name, w in self.model.values().items():
+            digest.update(f"{name} {w.dtype} {w.shape}".encode())
+            digest.update(np.ascontiguousarray(w).tobytes())
+        return digest.hexdigest()
 
     def _out_of_time(self) -> bool:
         limit = self.question.max_time
