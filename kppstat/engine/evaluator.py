@@ -15,7 +15,7 @@ from kppstat.engine.session import build
 from kppstat.engine.task import Evaluation, Task
 from kppstat.engine.template import Template
 from kppstat.errors import KppstatError, ModelError, SettingError
-from kppstat.noise import Variation
+from kppstat.noise import Variation, instance_normals
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance
 from kppstat.user_code import in_short
@@ -129,12 +129,10 @@ class Evaluator:
 
     def programmed(self, index: int) -> dict[str, np.ndarray]:
         """Return the programmed weights of an instance by name."""
-        from kppstat.noise.philox import normals
-
         programmed = {}
         for weight in self.weights:
             model = self.variation.of(weight.name)
-            z = normals(self.seed, index, weight.position, model.draws(weight.shape))
+            z = instance_normals(model, self.seed, index, weight.position, weight.shape)
             programmed[weight.name] = model.weights(self.intended[weight.name], z)
         return programmed
 

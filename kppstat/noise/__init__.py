@@ -22,12 +22,13 @@ from kppstat.noise.encoding import encodings as encodings
 from kppstat.noise.faults import Flip as Flip
 from kppstat.noise.faults import StuckAt as StuckAt
 from kppstat.noise.file import read as read
+from kppstat.noise.file import write as write
 from kppstat.noise.gaussian import Conductance as Conductance
 from kppstat.noise.gaussian import Gaussian as Gaussian
 from kppstat.noise.gaussian import RightCensored as RightCensored
+from kppstat.noise.instance import instance_normals as instance_normals
 from kppstat.noise.law import Law as Law
 from kppstat.noise.model import NoiseModel as NoiseModel
-from kppstat.noise.model import Variation as Variation
 from kppstat.noise.normal_law import NormalLaw as NormalLaw
 from kppstat.noise.page import Page as Page
 from kppstat.noise.page import page as page
@@ -43,8 +44,12 @@ from kppstat.noise.retention import CmoRead as CmoRead
 from kppstat.noise.retention import CmoRelaxation as CmoRelaxation
 from kppstat.noise.retention import Drift as Drift
 from kppstat.noise.retention import PcmRetention as PcmRetention
+from kppstat.noise.selective import Mask as Mask
+from kppstat.noise.selective import Selective as Selective
+from kppstat.noise.selective import Verified as Verified
 from kppstat.noise.state import FourLevel as FourLevel
 from kppstat.noise.state import Table as Table
+from kppstat.noise.variation import Variation as Variation
 from kppstat.noise.verified import WriteVerify as WriteVerify
 
 if TYPE_CHECKING:

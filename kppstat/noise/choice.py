@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kppstat.errors import SettingError
 from kppstat.noise.gaussian import Gaussian
-from kppstat.noise.model import Variation
+from kppstat.noise.variation import Variation
 
 
 def variation_of(sigma: float | None, noise: Variation | None) -> Variation:

@@ -1,15 +1,17 @@
-"""Noise files: a variation written down in TOML, and measurements in CSV."""
+"""Noise files: a variation written down in TOML, and measurements read from CSV."""
 
 from __future__ import annotations
 
 import csv
+import json
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kppstat.errors import NoiseError
-from kppstat.noise.model import Variation
 from kppstat.noise.registry import from_dict
+from kppstat.noise.variation import Variation
 
 
 def read(path: str | Path) -> Variation:
@@ -120,3 +122,59 @@ def read_columns(path: str | Path) -> dict[str, list[float]]:
                 what = f"row {number} has {cell} for {name}"
                 raise NoiseError(what, where=where, remedy="Give a number") from None
     return columns
+
+
+def write(variation: Variation, path: str | Path) -> None:
+    """Write a variation to a TOML file that `read` reads.
+
+    Parameters
+    ----------
+    variation : Variation
+    path : path
+
+    Raises
+    ------
+    NoiseError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from kppstat.noise import Gaussian
+    >>> with TemporaryDirectory() as folder:
+    ...     write(Variation(Gaussian(0.1), {"conv1*": Gaussian(0.05)}), f"{folder}/noise.toml")
+    ...     read(f"{folder}/noise.toml").of("conv1.weight")
+    Gaussian(sigma=0.05)
+    """
+    description = variation.to_dict()
+    layers, verified = description.pop("layers"), description.pop("verified", {})
+    masks = verified.pop("masks", {})
+    tables = [("", description), *((f"layers.{_key(pattern)}", table) for pattern, table in layers.items())]
+    tables += [("verified", verified)] * bool(verified) + [("verified.masks", masks)] * bool(verified)
+    lines = [line for name, table in tables for line in _table(name, table)]
+    try:
+        Path(path).write_text("\n".join(lines) + "\n", "utf-8")
+    except OSError as error:
+        raise NoiseError(f"cannot be written ({error.strerror})", where=f"noise file {path}") from None
+
+
+def _table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
+    if name:
+        yield f"\n[{name}]"
+    for key, value in table.items():
+        yield f"{_key(key)} = {_toml(value)}"
+
+
+def _key(name: str) -> str:
+    return name if name.isascii() and name.replace("_", "").isalnum() else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    """Return a value in TOML; strings are written as in JSON, but for DEL, which TOML wants escaped."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan as TOML spells them
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from kppstat.noise.parameters import checked
@@ -30,6 +28,8 @@ class NoiseModel(ABC):
         Parameters of an instance to show and to test, as a noise file would give them.
     independent : bool
         Whether the deviations of different weights are independent.
+    common : int
+        How many of the standard normals all tensors of an instance have in common.
     """
 
     name: ClassVar[str] = ""
@@ -47,6 +47,11 @@ class NoiseModel(ABC):
         """Whether the deviations of different weights are independent of one another."""
         return True
 
+    @property
+    def common(self) -> int:
+        """How many of the standard normals, the last ones, all tensors of an instance have in common."""
+        return 0
+
     @abstractmethod
     def draws(self, shape: tuple[int, ...]) -> int:
         """Return how many standard normals a tensor of this shape takes."""
@@ -60,7 +65,7 @@ class NoiseModel(ABC):
         w : array, any shape
             Intended weights (NumPy or torch).
         z : array, shape (draws(w.shape),)
-            Standard normals of the same array library.
+            Standard normals of the same array library; `kppstat.noise.instance_normals` gives those of an instance.
         """
 
     @abstractmethod
@@ -78,37 +83,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return value.to_dict()
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True)
-class Variation:
-    """Which noise model acts on which weight.
-
-    Parameters
-    ----------
-    default : NoiseModel
-        Acts wherever no pattern matches.
-    layers : mapping of str to NoiseModel
-        Weight names or shell-style patterns on them; a name itself wins, then the first pattern that matches.
-    """
-
-    default: NoiseModel
-    layers: Mapping[str, NoiseModel] = field(default_factory=dict)
-
-    def of(self, weight_name: str) -> NoiseModel:
-        """Return the noise model that acts on the weight of this name."""
-        if weight_name in self.layers:  # names may hold brackets, which patterns read otherwise
-            return self.layers[weight_name]
-        for pattern, model in self.layers.items():
-            if fnmatchcase(weight_name, pattern):
-                return model
-        return self.default
-
-    def unmatched(self, weight_names: Iterable[str]) -> tuple[str, ...]:
-        """Return the patterns that match none of these weights, which are mistakes."""
-        names = list(weight_names)
-        return tuple(p for p in self.layers if p not in names and not any(fnmatchcase(n, p) for n in names))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a plain description, equal exactly when two variations are the same law."""
-        return {**self.default.to_dict(), "layers": {p: m.to_dict() for p, m in self.layers.items()}}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kppstat.errors import NoiseError
-from kppstat.noise.model import NoiseModel, Variation
+from kppstat.noise.model import NoiseModel
 from kppstat.noise.parameters import unknown
 from kppstat.noise.presets import convert
+from kppstat.noise.selective import Mask, Verified
+from kppstat.noise.variation import Variation
 
 _MODELS: dict[str, type[NoiseModel]] = {}
 
@@ -91,7 +93,10 @@ def model_from_dict(description: Mapping[str, Any], *, where: str = "noise model
 
 
 def from_dict(description: Mapping[str, Any], *, where: str = "noise model") -> Variation:
-    """Build a variation from its description: a noise model, and others by pattern under the key ``layers``.
+    """Build a variation from its description.
+
+    It is a noise model, with others by pattern under the key ``layers``. Under ``verified`` stands the noise model of
+    weights programmed by write-verify, and under its key ``masks`` which weights these are, by tensor.
 
     Parameters
     ----------
@@ -117,5 +122,15 @@ def from_dict(description: Mapping[str, Any], *, where: str = "noise model") -> 
     layers = description.get("layers", {})
     if not isinstance(layers, Mapping):
         raise NoiseError("layers is not a table", where=where, remedy='Give [layers."conv1*"] with a model')
-    default = model_from_dict({k: v for k, v in description.items() if k != "layers"}, where=where)
-    return Variation(default, {p: model_from_dict(d, where=f"{where}, layers {p!r}") for p, d in layers.items()})
+    default = model_from_dict({k: v for k, v in description.items() if k not in ("layers", "verified")}, where=where)
+    models = {p: model_from_dict(d, where=f"{where}, layers {p!r}") for p, d in layers.items()}
+    verified = description.get("verified")
+    return Variation(default, models, None if verified is None else _verified(verified, f"{where}, verified"))
+
+
+def _verified(description: Any, where: str) -> Verified:
+    if not isinstance(description, Mapping) or not isinstance(description.get("masks"), Mapping):
+        raise NoiseError("no masks are given", where=where, remedy="Let kppstat verify write them")
+    law = model_from_dict({k: v for k, v in description.items() if k != "masks"}, where=where)
+    masks = description["masks"].items()
+    return Verified(law, {name: Mask.from_text(text, where=f"{where}, mask {name!r}") for name, text in masks})

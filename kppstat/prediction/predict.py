@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from kppstat.data import Dataset
 from kppstat.data import load as load_data
 from kppstat.errors import NoiseError, SettingError
 from kppstat.graph import Graph
-from kppstat.noise import Correlated, Variation, normals, variation_of
+from kppstat.noise import Variation, normals, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import choice
@@ -98,7 +98,7 @@ def predict(
     model = model if isinstance(model, Model) else load(model)
     data = data if isinstance(data, Dataset) else load_data(data, model)
     moments = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
-    _require_independent(variation)
+    _require_independent(model, variation)
     head, tail = split(model.graph)
     require_rules(head, moments)
     total = len(data)
@@ -223,15 +223,8 @@ def predictable(model: Model) -> list[str]:
     return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
 
 
-def _require_independent(variation: Variation) -> None:
-    def correlates(part: Any) -> bool:
-        if isinstance(part, Correlated):
-            return True
-        if isinstance(part, tuple | list):
-            return any(correlates(p) for p in part)
-        return is_dataclass(part) and any(correlates(getattr(part, f.name)) for f in fields(part))
-
-    if any(correlates(m) for m in (variation.default, *variation.layers.values())):
+def _require_independent(model: Model, variation: Variation) -> None:
+    if not all(variation.of(w.name).independent for w in model.weights):
         raise NoiseError(
             "a prediction needs weights that vary independently, and this noise model correlates them",
             remedy="Estimate by sampling, which takes any noise model",

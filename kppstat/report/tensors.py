@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kppstat.graph import ExactTensor
-from kppstat.noise.model import NoiseModel, Variation
+from kppstat.noise import NoiseModel, Variation
 
 if TYPE_CHECKING:
     from kppstat.onnx_io import Model

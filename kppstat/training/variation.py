@@ -39,10 +39,13 @@ def programmed(
         methods take the deviation as given, and so does the default.
     """
     result = dict(values)
-    for name in noisy:
+    laws = {name: variation.of(name) for name in noisy}
+    chip = torch.randn(max((law.common for law in laws.values()), default=0), generator=generator)
+    for name, law in laws.items():
         w = values[name]
-        law = variation.of(name)
         z = torch.randn(law.draws(tuple(w.shape)), generator=generator, device=w.device, dtype=w.dtype)
+        if law.common:  # the last normals are those that all tensors of the instance share
+            z[-law.common :] = chip[: law.common]
         if through:
             moved = law.weights(w, z)
             result[name] = moved if scale == 1 else w + scale * (moved - w)
