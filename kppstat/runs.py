@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS evaluation (
     seconds REAL NOT NULL,
     PRIMARY KEY (instance, inputs, count)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, shape TEXT NOT NULL, bytes BLOB NOT NULL);
 """
 
 Reveal = Callable[[Iterable[Task]], Iterator[Evaluation]]
@@ -118,12 +119,21 @@ class Journal:
 
             for evaluation in reveal(unknown()):
                 yield from _known_prefix(pending)
-                pending.pop(0)
-                self._record(evaluation, keep_scores)
+                task, _ = pending.pop(0)
+                self._record(task, evaluation, keep_scores)
                 yield evaluation
             yield from _known_prefix(pending)
 
         return remembered
+
+    def keep(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the float32 array kept under this name; where there is none, make it and keep it first."""
+        row = self._guard(self._db.execute, "SELECT shape, bytes FROM kept WHERE name=?", (name,)).fetchone()
+        if row is not None:
+            return np.frombuffer(row[1], np.float32).reshape(json.loads(row[0]))
+        array = np.ascontiguousarray(make(), np.float32)
+        self._write("INSERT INTO kept VALUES (?, ?, ?)", [(name, json.dumps(array.shape), array.tobytes())])
+        return array
 
     def absorb(self, other: str | Path) -> int:
         """Copy the evaluations of another run of the same identity into this one; return how many were new.
@@ -157,8 +167,8 @@ class Journal:
 
     def _find(self, task: Task, need_scores: bool) -> Evaluation | None:
         key = _key(task)
-        query = "SELECT count, performance, scores, bits, seconds FROM evaluation WHERE instance=? AND inputs=?"
-        row = self._guard(self._db.execute, query + " AND (inputs=-1 OR count=?)", key).fetchone()
+        query = "SELECT count, performance, scores, bits, seconds FROM evaluation WHERE instance=?1 AND inputs=?2"
+        row = self._guard(self._db.execute, query + " AND ?3 IN (0, count)", key).fetchone()
         if row is None:
             return None
         count, performance, blob, bits, seconds = row
@@ -166,8 +176,8 @@ class Journal:
             return None
         return Evaluation(task.index, task.rows, _unpack(blob, bits, count, performance), seconds)
 
-    def _record(self, evaluation: Evaluation, keep_scores: bool) -> None:
-        instance, inputs, count = _key(Task(evaluation.index, evaluation.rows))
+    def _record(self, task: Task, evaluation: Evaluation, keep_scores: bool) -> None:
+        instance, inputs, count = _key(task)
         scores = evaluation.scores
         blob, bits = _pack(scores, keep=keep_scores or evaluation.rows is not None)
         row = (instance, inputs, count or len(scores), float(scores.mean()), blob, bits, evaluation.seconds)
@@ -228,10 +238,14 @@ def _known_prefix(pending: list[tuple[Task, Evaluation | None]]) -> Iterator[Eva
 
 
 def _key(task: Task) -> tuple[int, int, int]:
-    if task.rows is None:
+    if task.rows is None and task.move is None:
         return task.index, -1, 0
-    digest = hashlib.blake2b(np.ascontiguousarray(task.rows, np.int64).tobytes(), digest_size=7).digest()
-    return task.index, int.from_bytes(digest), len(task.rows)
+    digest = hashlib.blake2b(digest_size=7)
+    if task.rows is not None:
+        digest.update(np.ascontiguousarray(task.rows, np.int64).tobytes())
+    if task.move is not None:
+        digest.update(task.move.along + np.ascontiguousarray(task.move.place, np.float32).tobytes())
+    return task.index, int.from_bytes(digest.digest()), 0 if task.rows is None else len(task.rows)
 
 
 def _pack(scores: np.ndarray, *, keep: bool) -> tuple[bytes | None, int]:

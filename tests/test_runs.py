@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kppstat.engine import Evaluation, Task
+from kppstat.engine import Evaluation, Move, Task
 from kppstat.errors import RunError
 from kppstat.runs import FILE, Journal, merge
 
@@ -124,3 +124,31 @@ def test_merge_refuses_strangers(tmp_path: Path) -> None:
         merge(tmp_path / "both", [tmp_path / "a", tmp_path / "b"])
     with pytest.raises(RunError, match="no journal here"):
         merge(tmp_path / "more", [tmp_path / "nothing"])
+
+
+def test_a_moved_instance_is_another_one(tmp_path: Path) -> None:
+    place = np.array([1.0, -2.0], np.float32)
+    moves = [None, Move(place, b"a"), Move(place, b"b"), Move(-place, b"a")]
+    tasks = [Task(3, rows, move) for rows in (None, np.array([4, 5])) for move in moves]
+    machine = Machine()
+    with Journal(tmp_path, IDENTITY) as journal:
+        list(journal.through(machine)(tasks))
+        assert len(machine.asked) == len(tasks)
+        list(journal.through(machine)(tasks))
+        assert len(machine.asked) == len(tasks)
+
+
+def test_keeps_arrays_by_name(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(6.0).reshape(2, 3)
+
+    with Journal(tmp_path, IDENTITY) as journal:
+        first = journal.keep("directions", make)
+    with Journal(tmp_path, IDENTITY, resume=True) as journal:
+        again = journal.keep("directions", make)
+    assert made == [1]
+    np.testing.assert_array_equal(first, again)
+    assert again.shape == (2, 3)

@@ -18,6 +18,7 @@ from kppstat.engine.probe import probe
 from kppstat.engine.resources import cores
 from kppstat.engine.task import Evaluation, Task
 from kppstat.errors import KppstatError, SettingError
+from kppstat.stats.directions import Directions
 
 #: Tasks are sent in groups of about this many seconds, so that sending them costs little: to threads, and elsewhere.
 _SECONDS_LOCAL, _SECONDS_AWAY = 0.005, 0.1
@@ -103,6 +104,13 @@ class Engine:
             self.clean_outputs = np.concatenate(parts)
             self._clean = self.evaluator.fit(self.clean_outputs)
         return self._clean
+
+    def aim(self, directions: Directions) -> None:
+        """Let tasks move instances along these directions from now on; not while tasks are run."""
+        self.evaluator.directions = directions
+        if self._parcel is not None:  # workers elsewhere hold an evaluator without them
+            self._parcel.discard()
+            self._parcel = None
 
     def map(self, tasks: Iterable[Task]) -> Iterator[Evaluation]:
         """Run tasks and yield the evaluations in their order.

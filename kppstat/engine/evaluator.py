@@ -12,12 +12,13 @@ import numpy as np
 
 from kppstat.data import Dataset
 from kppstat.engine.session import build
-from kppstat.engine.task import Evaluation, Task
+from kppstat.engine.task import Evaluation, Move, Task
 from kppstat.engine.template import Template
 from kppstat.errors import KppstatError, ModelError, SettingError
 from kppstat.noise import Variation, instance_normals
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance
+from kppstat.stats.directions import Directions
 from kppstat.user_code import in_short
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Evaluator:
         How inputs are fed.
     targets : ndarray or None
         Targets of the data, or the clean model's own answers where it has none; None before `fit`.
+    directions : Directions or None
+        Along which tasks may move instances.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Evaluator:
         self.batch_of_model = model.batch
         self.feeding = Feeding() if model.batch is None else Feeding(model.batch, padded=True)
         self.targets = dataset.targets
+        self.directions: Directions | None = None
         self._image = model.image()
         self._made_here()
 
@@ -109,7 +113,7 @@ class Evaluator:
         if self.targets is None:
             raise SettingError("the data has no targets", remedy="Call fit with the outputs of the clean model first")
         begun = time.perf_counter()
-        outputs = self.outputs(task.index, task.rows)
+        outputs = self.run(self.session(task.index, move=task.move), task.rows)
         targets = self.targets if task.rows is None else self.targets[task.rows]
         scores = self.performance.scores(outputs, targets)
         return Evaluation(task.index, task.rows, scores, time.perf_counter() - begun)
@@ -127,14 +131,34 @@ class Evaluator:
         self.performance = self.performance.fitted(clean_outputs, self.targets)
         return self.performance.scores(clean_outputs, self.targets)
 
-    def programmed(self, index: int) -> dict[str, np.ndarray]:
+    def normals(self, index: int, move: Move | None = None) -> dict[str, np.ndarray]:
+        """Return the standard normals of an instance by the name of the weight, float32.
+
+        Parameters
+        ----------
+        index : int
+        move : Move, optional
+            Where the instance is moved to.
+
+        Raises
+        ------
+        SettingError
+            If it is to be moved along other directions than those of the evaluator.
+        """
+        z = {
+            w.name: instance_normals(self.variation.of(w.name), self.seed, index, w.position, w.shape)
+            for w in self.weights
+        }
+        if move is None:
+            return z
+        if self.directions is None or self.directions.digest != move.along:
+            raise SettingError("an instance cannot be moved along directions that the engine does not have")
+        return self.directions.moved(z, move.place)
+
+    def programmed(self, index: int, move: Move | None = None) -> dict[str, np.ndarray]:
         """Return the programmed weights of an instance by name."""
-        programmed = {}
-        for weight in self.weights:
-            model = self.variation.of(weight.name)
-            z = instance_normals(model, self.seed, index, weight.position, weight.shape)
-            programmed[weight.name] = model.weights(self.intended[weight.name], z)
-        return programmed
+        normals = self.normals(index, move)
+        return {name: self.variation.of(name).weights(self.intended[name], z) for name, z in normals.items()}
 
     def outputs(self, index: int | None, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the outputs of an instance, or of the clean model (None), for these inputs.
@@ -146,9 +170,9 @@ class Evaluator:
         """
         return self.run(self.session(index), rows)
 
-    def session(self, index: int | None, threads: int | None = None) -> InferenceSession:
-        """Return a session of an instance, or of the clean model (None)."""
-        weights = self.intended if index is None else self.programmed(index)
+    def session(self, index: int | None, threads: int | None = None, *, move: Move | None = None) -> InferenceSession:
+        """Return a session of an instance, moved where it shall be, or of the clean model (None)."""
+        weights = self.intended if index is None else self.programmed(index, move)
         template = self._ready_template()
         return build(template.patched(weights), threads=threads or self.feeding.threads, optimised=template.optimised)
 

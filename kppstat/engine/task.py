@@ -8,6 +8,22 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
+class Move:
+    """Where an instance is moved to.
+
+    Attributes
+    ----------
+    place : ndarray of float32, shape (count,)
+        Its coordinates along the engine's directions.
+    along : bytes
+        Names the directions, `Directions.digest`.
+    """
+
+    place: np.ndarray
+    along: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """An instance to run on some of the inputs.
 
@@ -17,10 +33,13 @@ class Task:
         Number of the instance.
     rows : ndarray of int or None
         Numbers of the inputs; None stands for all of them.
+    move : Move or None
+        Where the instance is moved to; None leaves it where its number puts it.
     """
 
     index: int
     rows: np.ndarray | None = None
+    move: Move | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kppstat.engine import Engine, Evaluation, Task
+from kppstat.engine import Engine, Evaluation, Move, Task
 from kppstat.engine import engine as room
 from kppstat.engine import probe as probe_room
 from kppstat.engine.evaluator import Evaluator
 from kppstat.errors import DataError, KppstatError, SettingError
 from kppstat.noise import Gaussian
+from kppstat.stats.directions import Directions
 from tests.engine.networks import convolutions, evaluator
 
 
@@ -179,3 +180,24 @@ def test_settings_are_checked(ready: Evaluator) -> None:
         Engine(ready, workers=0)
     with pytest.raises(SettingError, match="submit or map"):
         Engine(ready, executor=3)
+
+
+def test_moves_instances_alike_in_threads_and_processes(ready: Evaluator) -> None:
+    rng = np.random.default_rng(5)
+    directions = Directions({name: rng.normal(size=(len(z), 3)) for name, z in ready.normals(0).items()})
+    with Engine(ready, executor=ThreadPoolExecutor(2)) as engine:
+        engine.aim(directions)
+        nominal = directions.coordinates(ready.normals(0)).astype(np.float32)
+        places = [nominal, *rng.normal(size=(5, 3)).astype(np.float32)]
+        wanted = [Task(0, np.arange(9), Move(place, directions.digest)) for place in places]
+        expected = [e.scores for e in engine.map(wanted)]
+        np.testing.assert_allclose(
+            ready.run(ready.session(0, move=wanted[0].move)), ready.outputs(0), rtol=1e-3, atol=1e-4
+        )
+        assert not np.array_equal(ready.run(ready.session(0, move=wanted[1].move)), ready.outputs(0))
+        with pytest.raises(SettingError, match="directions"):
+            list(engine.map([Task(0, None, Move(places[0], b"others"))]))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, Engine(ready, executor=pool) as engine:
+        list(engine.map([Task(0)]))
+        engine.aim(directions)
+        assert all(np.array_equal(e.scores, s) for e, s in zip(engine.map(wanted), expected, strict=True))
