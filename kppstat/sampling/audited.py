@@ -30,7 +30,7 @@ from kppstat.sampling.audited_plan import (
     instance_cost,
     planned_instances,
 )
-from kppstat.sampling.question import Question
+from kppstat.sampling.question import BY_HAND, Question
 from kppstat.sampling.result import Sample, State
 from kppstat.stats.bracket import Bracket, BracketSequence, brackets, fixed_bracket, planned_errors
 from kppstat.stats.order import quantile_rank, smallest_size
@@ -44,6 +44,10 @@ _FIRST_STEP = 250
 _GROWTH = 1.25  # of the number of instances where it did not suffice
 _MOVES = 6  # of the thresholds between two batches
 _TYPICAL_BELOW = 50  # instances below the percentile for which audits are planned where their number is not
+#: Share of what is kept for an end by hand that serves before the sizes are planned.
+_EARLY = 0.2
+#: The interval on show is renewed when the cost has grown by this factor: bounds of all instances take their time.
+_RENEWED = 1.4
 REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 SETTLED = "all instances that matter are decided"
 
@@ -101,11 +105,17 @@ class Audited:
         self._offset = 0  # instances before this one do not count
         self._opened = 0
         self._touched = 0  # instances of which some inputs are revealed
-        self._ends = (0.0, 1.0)
+        self._ends = (0.0, 1.0)  # by the planned sizes
+        self._shown = (0.0, 1.0)  # by the confidence sequences: holds whoever stops, and whenever
+        self._renew_at = 0.0
+        self._guess: float | None = None
+        kept = 0.0 if self._guarantee == "anytime" else BY_HAND
+        self._alpha, self._alpha_by_hand = (1 - kept) * question.alpha, (kept or 1.0) * question.alpha
         self._bracket: Bracket | None = None
         self._expected = math.nan
         self._pilot: list[float] = []
-        self._errors = planned_errors(max(1, round(_TYPICAL_BELOW / min(question.p, 1 - question.p))), question.p)
+        typical = instances or max(1, round(_TYPICAL_BELOW / min(question.p, 1 - question.p)))
+        self._errors = planned_errors(typical, question.p)
         self._ledger: Ledger | None = None
         self._aim: Aim | None = None
 
@@ -126,6 +136,8 @@ class Audited:
             converged = high - low <= 2 * self._half
             if converged or self._spent or self._fixed is not None:
                 reason = REACHED if converged else SPENT if self._spent else SETTLED
+                if not converged:
+                    self._renew()
                 yield self._state(reason, done=True, converged=converged)
                 return
 
@@ -137,14 +149,12 @@ class Audited:
         reason : str
         by_hand : bool
             Whether somebody who saw the interval stopped it: then a confidence sequence over the instances opened so
-            far holds. A clock sees no performance, so once all instances of a planned size are opened theirs holds.
+            far holds, which has its own share of the error. A clock sees no performance, so once all instances of a
+            planned size are opened theirs holds too.
         """
+        self._renew()
         swept = self._bracket is not None and self._touched >= self._offset + self._bracket.size
-        if self._guarantee == "anytime" or (swept and not by_hand):
-            return self._state(reason, done=True)
-        if self._touched > self._offset:
-            self._use_sequence()
-        return self._state(reason, done=True, guarantee="anytime")
+        return self._state(reason, done=True, by_plan=swept and not by_hand)
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
@@ -179,25 +189,25 @@ class Audited:
         """Yield the sizes at which instances count and the ranks there."""
         q = self._question
         if self._fixed is not None:
-            self._errors = planned_errors(self._fixed, q.p)
-            yield fixed_bracket(self._fixed, q.p, q.alpha, self._errors)
+            yield fixed_bracket(self._fixed, q.p, self._alpha, self._errors)
             return
         ledger, aim = self._tools()
-        planned = planned_instances(q.p, FIRST_SHARE * q.alpha, 2 * self._half, aim.tail)
+        planned = planned_instances(q.p, FIRST_SHARE * self._alpha, 2 * self._half, aim.tail)
         left = (self._budget - ledger.cost) / instance_cost(ledger, q.p, self._errors.lower)
         first = max(1, int(min(planned, left)))
         if self._guarantee == "exact":
             self._offset = self._opened
             self._errors = planned_errors(first, q.p)
             sizes: Iterator[int] = growing_sizes(first, _GROWTH)
-            yield from brackets(sizes, q.p, q.alpha, self._errors, FIRST_SHARE)
+            yield from brackets(sizes, q.p, self._alpha, self._errors, FIRST_SHARE)
         elif self._guarantee == "anytime":
             # Nothing that instances showed may enter here, because all of them count.
-            sequence = BracketSequence(q.p, q.alpha, self._errors, self._best_size())
+            sequence = self._sequence()
             yield from (sequence.bracket(n) for n in growing_sizes(max(first, self._opened), _GROWTH))
         else:
             yield from (
-                fixed_bracket(n, q.p, q.alpha, self._errors) for n in growing_sizes(max(first, self._opened), _GROWTH)
+                fixed_bracket(n, q.p, self._alpha, self._errors)
+                for n in growing_sizes(max(first, self._opened), _GROWTH)
             )
 
     # -- one stage ----------------------------------------------------------------------------------------------
@@ -268,6 +278,9 @@ class Audited:
         ids, counts = need.ids[keep], need.counts[keep]
         for done in ledger.more(ids, counts, need.lower[keep], need.upper[keep]):
             self._touched = max(self._touched, int(ids[done - 1]) + 1)
+            if ledger.cost >= self._renew_at:
+                self._renew()
+                self._renew_at = _RENEWED * ledger.cost
             yield self._state("auditing")
 
     _spent_out = False
@@ -281,7 +294,7 @@ class Audited:
     def _tighten(self, ids: np.ndarray, bracket: Bracket) -> None:
         """Intersect the interval with what the bounds of these instances say."""
         low, high = self._ends_of(ids, bracket)
-        self._ends = max(self._ends[0], low), min(self._ends[1], high)
+        self._ends = _meet(self._ends, (low, high))
 
     def _ends_of(self, ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
         assert self._ledger is not None
@@ -290,16 +303,31 @@ class Audited:
         high = float(np.partition(upper, bracket.high - 1)[bracket.high - 1]) if bracket.high <= len(upper) else 1.0
         return low, high
 
-    def _use_sequence(self) -> None:
-        """Take the ends that hold whenever one stops."""
-        q = self._question
+    def _renew(self) -> None:
+        """Renew the interval that holds whenever one stops. All its versions hold at once, so it only narrows."""
+        if self._aim is None or self._touched <= self._offset:
+            return
         ids = np.arange(self._offset, self._touched)
-        sequence = BracketSequence(q.p, q.alpha, self._errors, self._best_size())
-        self._ends = self._ends_of(ids, sequence.bracket(len(ids)))
+        low, high = self._ends_of(ids, self._sequence().bracket(len(ids)))
+        self._shown = _meet(self._shown, (low, high))
+        self._guess = self._percentile()
+
+    def _sequence(self) -> BracketSequence:
+        """Return the ranks that hold for any number of the instances that count."""
+        alpha = self._alpha_by_hand
+        if self._guarantee == "exact" and self._fixed is None:
+            # Scouts stop counting when the plan is made, and a second sequence begins.
+            alpha *= 1 - _EARLY if self._offset else _EARLY
+        return BracketSequence(self._question.p, alpha, self._errors, self._best_size())
 
     def _best_size(self) -> int:
         """Return the number of instances at which the confidence sequence is tightest."""
         return int(min(8 * smallest_size(self._question.p, self._question.alpha), LARGEST))
+
+    def _percentile(self) -> float:
+        """Return the guessed percentile, as a share."""
+        values = np.sort(self._guesses())
+        return float(values[quantile_rank(len(values), self._question.p) - 1])
 
     def _width(self) -> float:
         return self._ends[1] - self._ends[0]
@@ -310,27 +338,38 @@ class Audited:
             return np.array(self._pilot)
         return self._aim.guesses(np.arange(self._offset, self._touched))[0]
 
-    def _state(self, phase: str, *, done: bool = False, converged: bool = False, guarantee: str | None = None) -> State:
+    def _state(self, phase: str, *, done: bool = False, converged: bool = False, by_plan: bool = True) -> State:
         ledger = self._ledger
         assert ledger is not None
-        low, high = self._ends
+        by_plan = by_plan and done
+        if self._guarantee == "asymptotic":
+            low, high = self._ends if by_plan else self._shown
+        else:
+            # Planned sizes and confidence sequences share the error, so all their intervals hold at once.
+            low, high = _meet(self._shown, self._ends)
         kpp = math.nan
-        if done and self._pilot:
-            values = np.sort(self._guesses())
-            guess = float(values[quantile_rank(len(values), self._question.p) - 1])
-            kpp = ledger.score(min(max(guess, low), high))
+        if (done or self._guess is None) and self._pilot:
+            self._guess = self._percentile()
+        if self._guess is not None:
+            kpp = ledger.score(min(max(self._guess, low), high))
         return State(
             instances=max(self._touched - self._offset, 0),
             evaluations=ledger.cost,
             kpp=kpp,
             low=ledger.score(low),
             high=ledger.score(high),
-            guarantee=guarantee or self._guarantee,
+            guarantee=self._guarantee if by_plan else "anytime",
             phase=phase,
             expected=self._expected,
             done=done,
             converged=converged,
         )
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return what two intervals share; the first where that is nothing, which has less than the error probability."""
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else one
 
 
 def _part(bracket: Bracket, size: int) -> Bracket:

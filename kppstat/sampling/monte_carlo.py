@@ -17,7 +17,7 @@ import numpy as np
 
 from kppstat.engine import Evaluation, Task
 from kppstat.runs import Reveal
-from kppstat.sampling.question import Question
+from kppstat.sampling.question import BY_HAND, Question
 from kppstat.sampling.result import Sample, State
 from kppstat.stats.order import quantile_rank, ranks, smallest_size
 from kppstat.stats.plan import local_spread, planned_size
@@ -53,8 +53,10 @@ class MonteCarlo:
         self._looked_at: list[float] = []
         self._all: list[float] = []
         self._expected = math.nan
-        self._sequence = QuantileSequence(question.p, question.alpha, t_opt=self._sequence_best())
-        self._alpha_by_clock = question.alpha
+        kept = 1.0 if self._guarantee == "anytime" else BY_HAND
+        self._sequence = QuantileSequence(question.p, kept * question.alpha, t_opt=self._sequence_best())
+        self._alpha = question.alpha if self._guarantee == "anytime" else (1 - BY_HAND) * question.alpha
+        self._alpha_by_clock = self._alpha
         self._bracket = self._nested = (-math.inf, math.inf)
 
     def states(self, reveal: Reveal) -> Iterator[State]:
@@ -71,14 +73,15 @@ class MonteCarlo:
         ----------
         reason : str
         by_hand : bool
-            Whether somebody who saw the interval stopped it: then only the confidence sequence holds. A clock sees
-            no performance, so the interval of the size reached at its stroke is exact.
+            Whether somebody who saw the interval stopped it: then only the confidence sequence holds, which has its
+            own share of the error. A clock sees no performance, so the interval of the size reached at its stroke is
+            exact.
         """
         if by_hand or self._guarantee == "anytime" or not self._all:
             return self._anytime(reason, done=True)
         values, alpha = self._looked_at, self._alpha_by_clock
         if len(values) < len(self._pilot):  # whichever is longer does not depend on a performance
-            values, alpha = self._pilot, self._question.alpha
+            values, alpha = self._pilot, self._alpha
         low, high = _ends(values, *ranks(len(values), self._question.p, alpha))
         ends = max(low, self._bracket[0]), min(high, self._bracket[1])
         return self._state(values, ends, self._guarantee, reason, done=True)
@@ -124,7 +127,7 @@ class MonteCarlo:
             if self._guarantee == "anytime":
                 state = self._anytime("evaluating")
             else:
-                ends = _ends(self._all, *ranks(n, self._question.p, self._question.alpha))
+                ends = _ends(self._all, *ranks(n, self._question.p, self._alpha))
                 state = self._state(self._all, ends, "asymptotic", "evaluating")
             may_stop = self._guarantee == "anytime" or n == look
             look = next(sizes) if n == look else look
@@ -148,13 +151,13 @@ class MonteCarlo:
         budget = self._budget - pilot
         first = self._planned(self._pilot) if pilot else budget
         if first >= budget:
-            return looks([int(budget)], q.p, q.alpha)
-        return looks(_until(budget, growing_sizes(int(first))), q.p, q.alpha)
+            return looks([int(budget)], q.p, self._alpha)
+        return looks(_until(budget, growing_sizes(int(first))), q.p, self._alpha)
 
     def _planned(self, values: list[float]) -> int:
         q = self._question
         spread = max(local_spread(values, q.p), float(np.std(values)))
-        return min(planned_size(q.p, q.confidence, self._half_width, spread), LARGEST)
+        return min(planned_size(q.p, 1 - self._alpha, self._half_width, spread), LARGEST)
 
     def _sequence_best(self) -> int:
         """Return the size at which the confidence sequence is tightest: a few times the least that bounds the KPP."""

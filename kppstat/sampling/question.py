@@ -12,6 +12,9 @@ from kppstat.errors import SettingError
 Guarantee = Literal["exact", "anytime", "asymptotic"]
 Method = Literal["auto", "mc", "audited"]
 
+#: Share of the error that serves the end of a run by somebody who sees the interval; planned ends have the rest.
+BY_HAND = 0.1
+
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
