@@ -7,6 +7,9 @@ try:
 except ImportError:
     raise SettingError("training needs PyTorch", remedy="Install it with pip install 'kppstat[train]'") from None
 
+from kppstat.training.judgement import Judgement as Judgement
+from kppstat.training.judgement import compared as compared
+from kppstat.training.judgement import judge as judge
 from kppstat.training.plan import Plan as Plan
 from kppstat.training.result import Epoch as Epoch
 from kppstat.training.result import Training as Training

@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kppstat
+from kppstat.data import from_arrays
+from kppstat.errors import KppstatError
+from kppstat.training import compared, judge
+from tests.training import small
+
+
+def dataset():
+    x, y = small.data(60)
+    return from_arrays({small.model().graph.inputs[0].name: x}, y, small.model(), source="test")
+
+
+def judged(instances: int = 40, seed: int = 0, workers: int = 1, sigma: float = 0.3):
+    return judge(small.model(), data=dataset(), sigma=sigma, instances=instances, seed=seed, workers=workers)
+
+
+def test_the_accuracies_are_those_of_the_estimator() -> None:
+    result = kppstat.estimate(
+        small.model(), sigma=0.3, data=dataset(), method="mc", k=50, half_width=1e-9, max_evaluations=40, workers=1
+    )
+    found = judged(len(result.values))
+    np.testing.assert_array_equal(np.sort(found.accuracies), np.sort(result.values))
+    assert found.clean == result.clean
+    assert found.kpp(50) in found.interval(50)
+
+
+def test_the_likelihood_is_that_of_the_estimator() -> None:
+    result = kppstat.estimate(
+        small.model(), sigma=0.3, data=dataset(), method="mc", k=50, half_width=1e-9, max_evaluations=40, workers=1,
+        performance="cross-entropy",
+    )  # fmt: skip
+    assert judged(len(result.values)).nll == pytest.approx(result.mean, rel=1e-6)
+
+
+def test_workers_do_not_matter() -> None:
+    one, three = judged(10), judged(10, workers=3)
+    np.testing.assert_array_equal(one.accuracies, three.accuracies)
+    assert (one.nll, one.ece, one.epistemic) == (three.nll, three.ece, three.epistemic)
+
+
+def test_without_variation_there_is_nothing_epistemic() -> None:
+    assert judged(5, sigma=0.0).epistemic == pytest.approx(0, abs=1e-12)
+    assert 0 < judged(20, sigma=0.1).epistemic < judged(20, sigma=0.5).epistemic
+
+
+def test_a_network_differs_from_itself_by_nothing() -> None:
+    found = judged(100)
+    assert 0.0 in compared(found, found, 20)
+
+
+def test_what_was_judged_otherwise_is_not_compared() -> None:
+    found = judged(10)
+    for other in (judged(10, seed=1), judged(10, sigma=0.2), replace(found, data_sha256="other")):
+        with pytest.raises(KppstatError, match="differ"):
+            compared(found, other, 20)
+
+
+def test_data_without_labels_cannot_judge() -> None:
+    x, _ = small.data(10)
+    unlabelled = from_arrays({small.model().graph.inputs[0].name: x}, None, small.model(), source="test")
+    with pytest.raises(KppstatError, match="no targets"):
+        judge(small.model(), data=unlabelled, sigma=0.1)
