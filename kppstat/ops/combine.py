@@ -11,7 +11,7 @@ import numpy as np
 
 from kppstat.array import Array, is_floating, is_torch, namespace
 from kppstat.ops.family import Family
-from kppstat.ops.gaussian import largest
+from kppstat.ops.gaussian import largest, root
 from kppstat.ops.moments import Moments, Step, mean_of, pointwise, reduce_to, unexplained
 from kppstat.ops.registry import op
 
@@ -54,7 +54,7 @@ def _by_cubature(forward: Callable[..., Any], values: Sequence[Any], attributes:
 
 def _spread(x: Moments) -> Array:
     xp = namespace(x.mean)
-    s, shortest = xp.sqrt(x.var), 1e-3 * (1 + xp.abs(x.mean))
+    s, shortest = root(x.var), 1e-3 * (1 + xp.abs(x.mean))
     return xp.where(s > shortest, s, shortest)
 
 

@@ -18,6 +18,12 @@ _STEP = 1e-2  # in units of max(1, |mean|): differences over less than this are 
 _TINY = 1e-30
 
 
+def root(v: Array) -> Array:
+    """Return the square root of values of zero or more; at zero its derivative counts as zero."""
+    xp = namespace(v)
+    return xp.where(v > _TINY, xp.sqrt(xp.where(v > _TINY, v, v * 0 + 1)), v * 0)
+
+
 def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
     """Return the moments of any function by Gauss-Hermite quadrature, Abramowitz and Stegun 25.4.46.
 
@@ -25,7 +31,7 @@ def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
     """
     m = x.mean
     xp = namespace(m)
-    s = xp.sqrt(x.var)
+    s = root(x.var)
     shortest = _STEP * (1 + xp.abs(m))
     h = xp.where(s > shortest, s, shortest)
     centre = f(m)

@@ -13,7 +13,7 @@ import numpy as np
 
 from kppstat.array import Array, dtype_name, like, namespace, offsets, pad, to_numpy
 from kppstat.ops.family import Family
-from kppstat.ops.gaussian import largest
+from kppstat.ops.gaussian import largest, root
 from kppstat.ops.moments import Moments, Step, unexplained
 from kppstat.ops.registry import op
 
@@ -138,7 +138,7 @@ def _largest_step(x: Moments, at: Windows, scale: Array | None) -> Step:
         known = independent if x.apart is None else x.apart(at, i, j)
         known = known if scale is None else known * scale
         # |s_i - s_j|^2 <= apart <= (s_i + s_j)^2 whatever the correlation
-        product = 2 * xp.sqrt(variances[i] * variances[j])
+        product = 2 * root(variances[i]) * root(variances[j])
         least, most = independent - product, independent + product
         return xp.where(known < least, least, xp.where(known > most, most, known))
 

@@ -1,6 +1,18 @@
 """Prediction of the distribution of performance without sampling full evaluations."""
 
+from kppstat.prediction.gradients import KppGradients, kpp_gradients
+from kppstat.prediction.head import split
 from kppstat.prediction.predict import predict
 from kppstat.prediction.result import Prediction
+from kppstat.prediction.smooth import Smooth, gaussian_depth, smooth_accuracy
 
-__all__ = ["Prediction", "predict"]
+__all__ = [
+    "KppGradients",
+    "Prediction",
+    "Smooth",
+    "gaussian_depth",
+    "kpp_gradients",
+    "predict",
+    "smooth_accuracy",
+    "split",
+]

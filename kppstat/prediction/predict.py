@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,20 @@ import numpy as np
 from kppstat.array import to_numpy
 from kppstat.data import Dataset
 from kppstat.data import load as load_data
-from kppstat.errors import NoiseError, SettingError
+from kppstat.errors import SettingError
 from kppstat.graph import Graph
-from kppstat.noise import Variation, normals, variation_of
+from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import choice
 from kppstat.prediction.distribution import DRAWS, of_all, scores
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits, logits
+from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import Calibration, calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
 
-PILOT, INSTANCES = 64, 64  # inputs and instances on which correlations inside the network are measured
-_FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
 _MOST = 10  # logits of an input that are followed
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried on the pilot
 _FITTING = 1024  # draws for each trial
@@ -98,11 +97,11 @@ def predict(
     model = model if isinstance(model, Model) else load(model)
     data = data if isinstance(data, Dataset) else load_data(data, model)
     moments = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
-    _require_independent(model, variation)
+    require_independent(model, variation)
     head, tail = split(model.graph)
     require_rules(head, moments)
     total = len(data)
-    outputs = _clean(model.graph, data, model.batch) if outputs is None else outputs
+    outputs = clean_outputs(model.graph, data, model.batch) if outputs is None else outputs
     measure = performance_named(performance)
     targets = measure.targets_from(outputs) if data.targets is None else data.targets
     measure = measure.fitted(outputs, targets)
@@ -123,7 +122,7 @@ def predict(
         head,
         data.batch(first),
         moments,
-        _instances(model, variation, seed),
+        instances(model, variation, seed),
         whole=data.whole,
         observe=observe,
     )
@@ -221,31 +220,6 @@ def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray],
 def predictable(model: Model) -> list[str]:
     """Return the operators, by name, that keep this model from being predicted; empty where nothing does."""
     return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
-
-
-def _require_independent(model: Model, variation: Variation) -> None:
-    if not all(variation.of(w.name).independent for w in model.weights):
-        raise NoiseError(
-            "a prediction needs weights that vary independently, and this noise model correlates them",
-            remedy="Estimate by sampling, which takes any noise model",
-        )
-
-
-def _instances(model: Model, variation: Variation, seed: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the programmed weights of the pilot instances."""
-    for i in range(INSTANCES):
-        weights = {}
-        for w in model.weights:
-            law, intended = variation.of(w.name), model.graph.constants[w.name]
-            weights[w.name] = law.weights(intended, normals(seed, _FIRST + i, w.position, law.draws(intended.shape)))
-        yield weights
-
-
-def _clean(graph: Graph, data: Dataset, batch: int | None) -> np.ndarray:
-    size = batch or 250
-    name = graph.outputs[0].name
-    rows = [slice(i, i + size) for i in range(0, len(data), size)]
-    return np.concatenate([to_numpy(forward(graph, data.batch(r))[name]) for r in rows])
 
 
 def _intended(head: Graph, data: Dataset, chosen: np.ndarray, size: int) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""What every prediction needs before it begins: a law it can follow, clean outputs, a few pilot instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kppstat.array import to_numpy
+from kppstat.data import Dataset
+from kppstat.errors import NoiseError
+from kppstat.graph import Graph
+from kppstat.noise import Variation, normals
+from kppstat.onnx_io import Model
+from kppstat.propagate import forward
+
+PILOT, INSTANCES = 64, 64  # inputs and instances on which correlations inside the network are measured
+_FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
+
+
+def require_independent(model: Model, variation: Variation) -> None:
+    """Raise if the noise model makes weights depend on each other.
+
+    Raises
+    ------
+    NoiseError
+    """
+    if not all(variation.of(w.name).independent for w in model.weights):
+        raise NoiseError(
+            "a prediction needs weights that vary independently, and this noise model correlates them",
+            remedy="Estimate by sampling, which takes any noise model",
+        )
+
+
+def instances(model: Model, variation: Variation, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the programmed weights of the pilot instances."""
+    for i in range(INSTANCES):
+        weights = {}
+        for w in model.weights:
+            law, intended = variation.of(w.name), model.graph.constants[w.name]
+            weights[w.name] = law.weights(intended, normals(seed, _FIRST + i, w.position, law.draws(intended.shape)))
+        yield weights
+
+
+def clean_outputs(graph: Graph, data: Dataset, batch: int | None) -> np.ndarray:
+    """Return the outputs of the intended weights on all inputs."""
+    size = batch or 250
+    name = graph.outputs[0].name
+    rows = [slice(i, i + size) for i in range(0, len(data), size)]
+    return np.concatenate([to_numpy(forward(graph, data.batch(r))[name]) for r in rows])
