@@ -30,6 +30,7 @@ COMMANDS = {
     "sweep": "KPP against sigma, for several k.",
     "compare": "Which of several models has the better KPP.",
     "worst": "The worst weights within a bound.",
+    "verify": "Which weights are worth programming by write-verify.",
     "train": "Train a model for its KPP.",
     "check": "What carries device variation in a model, what does not, and why.",
     "noise": "The noise models: formula, unit, source, figure.",

@@ -122,7 +122,7 @@ class Network:
         parts = []
         with torch.no_grad():
             weights = self.weights(u)
-            for part in self._parts(rows):
+            for part in self.batches(rows):
                 parts.append(margin(self._logits(weights, part), self.targets[torch.from_numpy(part)]))
         found = torch.cat(parts).numpy()
         self.passes += FORWARD * len(found) / len(self)
@@ -133,7 +133,7 @@ class Network:
         u = u.detach().requires_grad_()
         total = torch.zeros_like(u)
         parts = []
-        for part in self._parts(rows):
+        for part in self.batches(rows):
             labels = self.targets[torch.from_numpy(part)]
             logits = self._logits(self.weights(u), part)
             (step,) = torch.autograd.grad(objective(logits, labels).sum(), u)
@@ -143,21 +143,24 @@ class Network:
         self.passes += len(found) / len(self)
         return total, found
 
-    def _parts(self, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    def batches(self, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Yield the numbers of these inputs, or of all, batch by batch."""
         numbers = np.arange(len(self)) if rows is None else rows
         for start in range(0, len(numbers), self.batch):
             yield numbers[start : start + self.batch]
 
+    def feed(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Return these inputs, repeated to fill a batch where the model demands one."""
+        full = np.resize(rows, self.batch) if self.fixed and len(rows) < self.batch else rows
+        return {name: torch.from_numpy(a) for name, a in self.data.batch(full).items()}
+
     def _logits(self, weights: Mapping[str, Tensor], rows: np.ndarray) -> Tensor:
         """Return the logits of these inputs, shape (n, classes)."""
-        count = len(rows)
-        if self.fixed and count < self.batch:
-            rows = np.resize(rows, self.batch)
-        feed = {name: torch.from_numpy(a) for name, a in self.data.batch(rows).items()}
-        out = forward(self.graph, feed, weights, keep=(self.logits,))[self.logits]
-        if len(out) != len(rows):
-            raise DataError(f"the network gives {len(out)} outputs for {len(rows)} inputs", where=self.logits)
-        return out.reshape(len(out), -1)[:count]
+        out = forward(self.graph, self.feed(rows), weights, keep=(self.logits,))[self.logits]
+        expected = self.batch if self.fixed else len(rows)
+        if len(out) != expected:
+            raise DataError(f"the network gives {len(out)} outputs for {expected} inputs", where=self.logits)
+        return out.reshape(len(out), -1)[: len(rows)]
 
 
 def _rms(part: Tensor) -> float:

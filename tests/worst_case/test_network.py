@@ -27,7 +27,7 @@ def test_gradients_agree_with_finite_differences(name: str, network: Network) ->
 
     def value(at: torch.Tensor) -> float:
         weights = network.weights(at.double())
-        logits = torch.cat([network._logits(weights, part) for part in network._parts(rows)])
+        logits = torch.cat([network._logits(weights, part) for part in network.batches(rows)])
         return float(OBJECTIVES[name](logits.double(), labels).sum())
 
     # Along the gradient of each tensor, where the slope is far above the rounding of float32.

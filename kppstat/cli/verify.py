@@ -1,0 +1,99 @@
+"""``kppstat verify``: the weights that are worth programming by write-verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kppstat.cli.console import err, plain_table, write_json
+from kppstat.noise import read
+
+
+def verify(
+    model: Path,
+    /,
+    *,
+    fraction: float,
+    verified_sigma: float,
+    sigma: float | None = None,
+    noise_file: Path | None = None,
+    k: float = 1.0,
+    data: str | None = None,
+    method: Literal["ours", "swim", "magnitude", "random"] = "ours",
+    passes: float = 40.0,
+    seed: int = 0,
+    fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
+    json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Choose the weights that raise the KPP most if they are programmed by write-verify.
+
+    Weights are ranked by how fast the KPP falls with the variance of each one's deviation. The file that --out names
+    is a noise file with these weights verified: `kppstat estimate MODEL --noise-file FILE` gives the KPP.
+
+    Parameters
+    ----------
+    model
+        ONNX file.
+    fraction
+        Of all weights with device variation, to be verified.
+    verified_sigma
+        Sigma left on a verified weight, in units of the max abs weight of its tensor.
+    sigma
+        Sigma of additive Gaussian variation of the others.
+    noise_file
+        TOML file with any other device variation, instead of --sigma.
+    k
+        Percent of instances that may fall below.
+    data
+        As for `kppstat estimate`. Best are inputs other than those the KPP is judged on.
+    method
+        ours; for comparison swim (second derivative of the loss, as published), magnitude or random.
+    passes
+        Budget of gradient passes over all inputs. One costs three evaluations.
+    seed
+        Fixes every random number.
+    fold_batch_norm
+        Fold batch normalisation into the weights first.
+    out
+        Noise file to write.
+    json
+        File for the result as JSON; - is stdout.
+    quiet
+        Say nothing but the answer.
+    """
+    from kppstat.write_verify import select
+
+    chosen = select(
+        model,
+        fraction,
+        verified_sigma,
+        sigma=sigma,
+        noise=None if noise_file is None else read(noise_file),
+        data=data,
+        k=k,
+        method=method,
+        passes=passes,
+        seed=seed,
+        fold_batch_norm=fold_batch_norm,
+    )
+    if out is not None:
+        chosen.save(out)
+    if json is not None:
+        write_json(chosen.to_dict(), json)
+    if json != "-":
+        print(chosen.summary())
+    if quiet:
+        return 0
+    table = plain_table("tensor", ">weights", ">verified", ">share")
+    for name, (count, weights) in chosen.by_tensor.items():
+        table.add_row(name, f"{weights:,}", f"{count:,}", f"{100 * count / weights:.1f} %")
+    err.print(table)
+    if out is not None:
+        err.print(
+            f"wrote {out}; next: kppstat estimate {model} --noise-file {out} --k {k:g}", style="dim", soft_wrap=True
+        )
+    return 0

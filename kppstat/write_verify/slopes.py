@@ -1,0 +1,102 @@
+"""How much each weight's deviation lowers the KPP: squared gradients of the accuracy over noisy instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from kppstat.noise import Variation, instance_normals
+from kppstat.onnx_io import Model
+from kppstat.worst_case.network import FORWARD, Network
+from kppstat.worst_case.objectives import smooth
+
+#: Number of the first instance: no estimate ever uses the same.
+FIRST = 1 << 61
+_LEAST = 8  # inputs of a group
+_GROUPS = 4  # at least, of an instance
+
+
+def second_moments(model: Model, network: Network, variation: Variation) -> Tensor:
+    """Return variance plus squared bias of each deviation in units of max|W|, shape (network.size,)."""
+    parts = []
+    for name, w in network.intended.items():
+        wide = model.graph.constants[name].astype(np.float64)
+        mean, variance = variation.of(name).moments(wide)
+        unit = max(network.units[name], np.finfo(np.float64).tiny)
+        parts.append(torch.from_numpy(np.asarray((mean - wide) ** 2 + variance).reshape(w.numel()) / unit**2))
+    return torch.cat(parts)
+
+
+def deviation(model: Model, network: Network, variation: Variation, seed: int, index: int) -> Tensor:
+    """Return the deviation of one instance in units of max|W|, shape (network.size,)."""
+    positions = {w.name: w.position for w in model.weights}
+    out = network.start()
+    for name, part in network.slices.items():
+        w, law = model.graph.constants[name], variation.of(name)
+        moved = law.weights(w, instance_normals(law, seed, index, positions[name], w.shape))
+        if network.units[name] > 0:
+            out[part] = torch.from_numpy((moved - w).astype(np.float32).reshape(-1) / network.units[name])
+    return out
+
+
+def sensitivity(
+    model: Model, network: Network, variation: Variation, *, k: float, instances: int, seed: int, first: int = FIRST
+) -> Tensor:
+    """Return, up to a factor, how fast the KPP falls with the variance of each weight's deviation.
+
+    With the accuracy nearly normal over instances, ``KPP = mean - z sd`` with ``z = Phi^-1(1 - k/100)``, so by a
+    variance v_i it falls with the curvature of the mean and with ``z / (2 sd) E(dA/dw_i)**2`` (Price's theorem and
+    its first-order counterpart for the variance). The curvature of a smoothed accuracy goes with the mean over inputs
+    of squared gradients, the variance with the square of their mean. The mean squared gradient over random groups of b
+    inputs holds both, ``E(one)**2 / b + E(mean)**2``: for ``b = z / sd`` in about the right proportion, so the groups
+    are of that size, and so many groups make the mean a steady one.
+
+    Parameters
+    ----------
+    model : Model
+    network : Network
+        Of the same model. Four thirds of a gradient pass are counted for each instance.
+    variation : Variation
+        Draws the instances: the sensitivity is that around chips as they are.
+    k : float
+        Percent of instances that may fall below.
+    instances : int
+        At least 2.
+    seed, first : int
+        Name the instances, and fix the groups.
+
+    Returns
+    -------
+    Tensor, shape (network.size,)
+        By deviations in units of max|W|.
+    """
+    chips = [deviation(model, network, variation, seed, first + i) for i in range(instances)]
+    margins = np.stack([network.margins(u) for u in chips])
+    spread = max(float((margins > 0).mean(axis=1).std(ddof=1)), 1 / len(network))
+    scale = smooth(max(float(np.median(margins.std(axis=0, ddof=1))) / 2, 1e-6))
+    n = len(network)
+    size = int(np.clip(-ndtri(k / 100) / spread, min(_LEAST, n), max(n // _GROUPS, 1)))
+    rng = np.random.default_rng([seed, first - FIRST])
+    total, count = network.start().double(), 0
+    for u in chips:
+        order = rng.permutation(n)
+        for rows in (order[i : i + size] for i in range(0, n - size + 1, size)):
+            gradient, _ = network.gradient(u, scale, rows)
+            total += gradient.double().square()
+            count += 1
+    return total / count
+
+
+def cost(instances: int) -> float:
+    """Return the gradient passes that `sensitivity` takes."""
+    return instances * (1 + FORWARD)
+
+
+def magnitudes(network: Network) -> Tensor:
+    """Return |W| / max|W| of each weight, shape (network.size,)."""
+    scaled: Mapping[str, Tensor] = {n: w.abs() / max(network.units[n], 1e-30) for n, w in network.intended.items()}
+    return torch.cat([part.reshape(-1).double() for part in scaled.values()])
