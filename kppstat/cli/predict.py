@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.table import Table
 
 from kppstat.cli.console import duration, err, plain_table, write_json
 from kppstat.data import load as load_data
@@ -28,6 +29,7 @@ def predict(
     performance: str = "top-1",
     inputs: int = 400,
     seed: int = 0,
+    sensitivity: Annotated[bool, Parameter(negative="")] = False,
     noise_file: Path | None = None,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
     figure: Path | None = None,
@@ -52,6 +54,8 @@ def predict(
         Inputs that are followed; more are slower and steadier.
     seed
         Fixes every random number.
+    sensitivity
+        Tell which layer costs the KPP, from gradients. Needs torch.
     noise_file
         TOML file that describes any other device variation.
     fold_batch_norm
@@ -74,6 +78,7 @@ def predict(
         performance=performance,
         inputs=inputs,
         seed=question.seed,
+        sensitivity=sensitivity,
     )
     if json is not None:
         write_json(result.to_dict(), json)
@@ -100,11 +105,23 @@ def _print(result: Prediction) -> None:
     ):
         table.add_row(name, value)
     err.print(table)
-    shares = plain_table("weights that spread the logits", ">share")
-    ordered = sorted(result.by_weight.items(), key=lambda item: -item[1])
-    for name, share in ordered[:SHOWN]:
-        shares.add_row(name, f"{100 * share:.1f} %")
-    if len(ordered) > SHOWN:
-        shares.add_row(f"{len(ordered) - SHOWN} more", f"{100 * sum(s for _, s in ordered[SHOWN:]):.1f} %")
-    shares.add_row("not linear in the weights", f"{100 * result.nonlinear:.1f} %")
-    err.print(shares)
+    err.print(_by_weight(result))
+
+
+def _by_weight(result: Prediction) -> Table:
+    """Return the table of weights, the dearest first."""
+    table = plain_table("weight", ">share in the variance of the logits", *([">costs"] if result.cost else []))
+    ordered = sorted(result.by_weight, key=lambda n: -(result.cost or result.by_weight)[n])
+
+    def row(name: str, share: float, cost: float | None) -> None:
+        spent = [] if not result.cost else ["" if cost is None else f"{100 * cost:+.2f} points"]
+        table.add_row(name, f"{100 * share:.1f} %", *spent)
+
+    for name in ordered[:SHOWN]:
+        row(name, result.by_weight[name], result.cost.get(name))
+    rest = ordered[SHOWN:]
+    if rest:
+        more = sum(result.cost[n] for n in rest) if result.cost else None
+        row(f"{len(rest)} more", sum(result.by_weight[n] for n in rest), more)
+    row("not linear in the weights", result.nonlinear, None)
+    return table

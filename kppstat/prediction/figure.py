@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +19,16 @@ _SHOWN = 12  # weights
 
 
 def draw(prediction: Prediction, path: str | None = None) -> Figure:
-    """Draw the predicted distribution with its KPP, and the weights by their share in the variance of the logits."""
+    """Draw the predicted distribution with its KPP, and what each weight costs or else how much it spreads."""
     need("matplotlib")
     unit = 100.0 if prediction.fraction else 1.0
     suffix = " (%)" if prediction.fraction else ""
-    shares = dict(sorted(prediction.by_weight.items(), key=lambda item: -item[1])[:_SHOWN])
-    shares["nonlinear"] = prediction.nonlinear
+    bars, label = _bars(prediction)
     with house_style():
-        figure = new_figure(1, 2.2 + 0.16 * len(shares))
-        top, bottom = figure.subplots(2, 1, height_ratios=[2.0, 0.16 * len(shares) + 0.2])
-        top.hist(unit * prediction.values, bins=_BINS, color=FILL)
+        figure = new_figure(1, 2.2 + 0.16 * len(bars))
+        top, bottom = figure.subplots(2, 1, height_ratios=[2.0, 0.16 * len(bars) + 0.2])
+        counts, *_ = top.hist(unit * prediction.values, bins=_BINS, color=FILL)
+        top.set_ylim(0, 1.25 * counts.max())  # room for the label
         top.axvline(unit * prediction.kpp, color=ACCENT)
         top.annotate(
             f"predicted KPP {prediction.show(prediction.kpp)} (k = {prediction.k:g})",
@@ -41,11 +42,23 @@ def draw(prediction: Prediction, path: str | None = None) -> Figure:
         )
         top.axvline(unit * prediction.clean, color=INK, linewidth=THIN, linestyle=":")
         top.set(xlabel=f"{prediction.performance}{suffix}", ylabel="drawn instances")
-        names = list(shares)[::-1]
-        bottom.barh(np.arange(len(names)), [100 * shares[n] for n in names], color=FILL)
+        names = list(bars)[::-1]
+        bottom.barh(np.arange(len(names)), [100 * bars[n] for n in names], color=FILL)
         bottom.set_yticks(np.arange(len(names)), names)
         bottom.tick_params(axis="y", length=0, labelcolor=MUTED)
-        bottom.set_xlabel("share in the variance of the logits (%)")
+        bottom.set_xlabel(label)
         if path is not None:
             save(figure, path)
     return figure
+
+
+def _bars(prediction: Prediction) -> tuple[dict[str, float], str]:
+    """Return what is known of the dearest weights, and what it is."""
+    if prediction.cost:
+        return _largest(prediction.cost), "cost (points of KPP)"
+    shares = {**_largest(prediction.by_weight), "nonlinear": prediction.nonlinear}
+    return shares, "share in the variance of the logits (%)"
+
+
+def _largest(values: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(values.items(), key=lambda item: -item[1])[:_SHOWN])

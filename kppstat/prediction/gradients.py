@@ -59,6 +59,9 @@ class KppGradients:
         what verifying that one device would bring.
     by_sigma : dict of str to float
         Derivative with respect to the sigma of each tensor's noise model; only for those that have one.
+    cost : dict of str to float
+        What the deviations of each tensor cost: by how much the KPP would rise if the tensor were exact, to first order
+        in its variances.
     inputs : int
         Inputs that were followed.
     evaluations : float
@@ -75,6 +78,7 @@ class KppGradients:
     by_value: Mapping[str, np.ndarray] = field(repr=False)
     by_variance: Mapping[str, np.ndarray] = field(repr=False)
     by_sigma: Mapping[str, float]
+    cost: Mapping[str, float]
     inputs: int
     evaluations: float
     seconds: float
@@ -172,6 +176,7 @@ def kpp_gradients(
         by_value={n: _by_value(*of, by_mean[n], by_variance[n]) for n, of in noise.items()},
         by_variance=by_variance,
         by_sigma={n: _by_sigma(*of, by_mean[n], by_variance[n]) for n, of in noise.items() if _has_sigma(of[0])},
+        cost={n: -float((by_variance[n] * exact[n][1]).sum()) for n in exact},
         inputs=len(rows),
         evaluations=passes / len(data) + 1,
         seconds=time.monotonic() - begun,

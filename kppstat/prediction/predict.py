@@ -20,6 +20,7 @@ from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import choice
 from kppstat.prediction.distribution import DRAWS, of_all, scores
+from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits, logits
 from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
@@ -27,6 +28,7 @@ from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import Calibration, calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
 
+_SLOPES = 256  # inputs whose margins are differentiated
 _MOST = 10  # logits of an input that are followed
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried on the pilot
 _FITTING = 1024  # draws for each trial
@@ -45,6 +47,7 @@ def predict(
     inputs: int = 400,
     draws: int = DRAWS,
     seed: int = 0,
+    sensitivity: bool = False,
     outputs: np.ndarray | None = None,
 ) -> Prediction:
     """Predict the k-th percentile performance, without a guarantee and without a full evaluation of any instance.
@@ -72,6 +75,8 @@ def predict(
     draws : int
         Instances drawn from the law.
     seed : int
+    sensitivity : bool
+        Tell what each weight costs, from the gradients of the predicted KPP: of the top-1 accuracy, with torch.
     outputs : ndarray, optional
         Outputs of the intended weights on all inputs, if the caller has them: computing them here is slower.
 
@@ -105,6 +110,10 @@ def predict(
     measure = performance_named(performance)
     targets = measure.targets_from(outputs) if data.targets is None else data.targets
     measure = measure.fitted(outputs, targets)
+    if sensitivity and not isinstance(measure, Top1):
+        raise SettingError(
+            f"sensitivity is of the top-1 accuracy, not of {measure.name}", where="--sensitivity", remedy="Leave it out"
+        )
     score_of = measure.scores(outputs, targets)
     size = model.batch or 64
     first = choice.pilot(outputs, PILOT) if model.batch is None else np.arange(min(model.batch, total))
@@ -160,6 +169,10 @@ def predict(
         notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
     passes = (len(rows) + 2 * len(here)) * (1 + 3 * law.columns.shape[1]) + len(first) * INSTANCES
     share = _shares(law, weights)
+    slopes = None
+    if sensitivity:
+        slopes = kpp_gradients(model, variation, data, k, inputs=min(inputs, _SLOPES), seed=seed, outputs=outputs)
+        passes += slopes.evaluations * total
     return Prediction(
         kpp=percentile(sign * performances, k, loss=measure.loss),
         k=k,
@@ -170,6 +183,7 @@ def predict(
         values=sign * performances,
         by_weight={n: v for n, v in share.items() if n},
         nonlinear=share[""],
+        cost={} if slopes is None else slopes.cost,
         trusted=not notes,
         notes=tuple(notes),
         evaluations=passes / total + 1,

@@ -56,6 +56,9 @@ class Prediction:
         Share of each weight in the variance of the logits; what the shares leave to 1 is nonlinear.
     nonlinear : float
         Share of the variance that no linear fit in the weights explains.
+    cost : dict of str to float
+        What the deviations of each weight cost: by how much the KPP would rise if the weight were exact, to first order
+        in its variances (see `kppstat.prediction.kpp_gradients`). Empty unless asked for.
     trusted : bool
         Whether the checks found the prediction in its depth; if not, `notes` say why.
     notes : tuple of str
@@ -81,6 +84,7 @@ class Prediction:
     values: np.ndarray = field(repr=False)
     by_weight: Mapping[str, float]
     nonlinear: float
+    cost: Mapping[str, float]
     trusted: bool
     notes: tuple[str, ...]
     evaluations: float
@@ -119,11 +123,12 @@ class Prediction:
         """Return the result as plain values for JSON."""
         out = {name: getattr(self, name) for name in _JSON}
         out["by_weight"], out["nonlinear"] = dict(self.by_weight), self.nonlinear
+        out["cost"] = dict(self.cost)
         out["noise"], out["notes"] = dict(self.noise), list(self.notes)
         return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in out.items()}
 
     def plot(self, path: str | None = None) -> Figure:
-        """Draw the predicted distribution, and which weights spread the logits.
+        """Draw the predicted distribution, and what each weight costs or else how much it spreads the logits.
 
         Parameters
         ----------

@@ -21,6 +21,26 @@ def test_prediction_names_itself_as_one(few_inputs: Path, tmp_path: Path, capsys
     assert set(result) >= {"kpp", "mean", "sd", "mse", "clean", "guarantee", "evaluations", "seconds"}
 
 
+def test_sensitivity_names_the_dearest_layer(
+    few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--sigma", "0.06", "--inputs", "40"]
+    assert (
+        run([*words, "--sensitivity", "--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "o.svg")]) == 0
+    )
+    cost = json.loads((tmp_path / "out.json").read_text())["cost"]
+    assert max(cost, key=lambda n: cost[n]) == "layers.0.weight"
+    assert "points" in capsys.readouterr().err
+    assert "points of KPP" in (tmp_path / "o.svg").read_text()
+
+
+def test_sensitivity_is_of_accuracy(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--sigma", "0.03", "--performance", "top-5"]
+    assert run([*words, "--sensitivity"]) == BAD_INPUT
+    assert "--sensitivity" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("more", [["--sigma", "-1"], ["--sigma", "0.1", "--k", "0"], []])
 def test_bad_input(few_inputs: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
     assert run(["predict", str(NOISE_TRAINED), "--data", str(few_inputs), *more]) == BAD_INPUT
