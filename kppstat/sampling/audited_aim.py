@@ -11,6 +11,8 @@ from kppstat.stats.bracket import AuditErrors, Bracket
 
 #: Inputs of a first look at an instance: what the typical one needs, within these ends; and at least in later looks.
 _FIRST_LEAST, _FIRST_MOST, _AGAIN = 32, 400, 48
+#: Inputs asked for over those expected to suffice, at first and later: a task has a fixed cost, so asking twice is dear.
+_FIRST_MARGIN, _MARGIN = 1.3, 1.4
 #: An instance that is expected to need more than this share of its inputs is evaluated on all of them.
 _COMPLETE = 0.6
 #: No batch is larger than this many times what is revealed already: guesses from few inputs are poor.
@@ -123,9 +125,9 @@ class Aim:
         more_below = (self._needed[1] - for_high) * more_below
         lean = np.where(estimate > (self.low + self.high) / 2, more_above, more_below)
         more = np.where(above & below, lean, np.where(above, more_above, more_below))
-        first = np.clip(self._needed[0] / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
+        first = np.clip(_FIRST_MARGIN * self._needed[0] / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
         first = min(int(first), max(1, int(_COMPLETE * ledger.inputs)))
-        count = np.clip(1.1 * more + 3, _AGAIN, _GROWTH * np.maximum(seen, first))
+        count = np.clip(_MARGIN * more + 3, _AGAIN, _GROWTH * np.maximum(seen, first))
         count = np.where(seen + count > _COMPLETE * ledger.inputs, ledger.inputs, count)
         count = np.where(fresh, first, np.where(above | below, np.ceil(count), 0)).astype(np.int64)
         chosen = count > 0

@@ -67,7 +67,7 @@ class Ledger:
         """Evaluate the first instances on all inputs and yield their performance as a share."""
         every = np.arange(self.inputs)
         for evaluation in self._reveal(Task(self._first + i, every) for i in range(count)):
-            scores = self._shares(evaluation)
+            scores = self._shares([evaluation])
             self._pilot.append(scores)
             self.revealed += self.inputs
             self.tasks += 1
@@ -143,11 +143,12 @@ class Ledger:
         done = 0
         for begin, end in pairwise([*range(0, len(ids), _CHUNK), len(ids)]):
             chunk = slice(begin, end)
-            rows = [self._rows(int(i), int(c)) for i, c in zip(ids[chunk], counts[chunk], strict=True)]
+            left = self.inputs - self.book.seen(ids[chunk])
+            wanted = zip(ids[chunk].tolist(), counts[chunk].tolist(), left.tolist(), strict=True)
+            rows = [self._rows(i, count, rest) for i, count, rest in wanted]
             tasks = [Task(self._first + int(i), r) for i, r in zip(ids[chunk], rows, strict=True)]
-            scores = [self._shares(evaluation) for evaluation in self._reveal(tasks)]
+            flat = self._shares(list(self._reveal(tasks)))
             sizes = np.array([len(r) for r in rows])
-            flat = np.concatenate(scores)
             self.book.absorb(ids[chunk], sizes, np.concatenate(rows), flat, lower[chunk], upper[chunk])
             self.revealed += len(flat)
             self.tasks += len(rows)
@@ -162,9 +163,9 @@ class Ledger:
         """Return a share of the way from the lowest to the highest score as a score."""
         return self._low + self._scale * share
 
-    def _rows(self, i: int, count: int) -> np.ndarray:
+    def _rows(self, i: int, count: int, left: float) -> np.ndarray:
         """Draw rows of instance `i`, all that are left where most would be."""
-        if count >= self.inputs - self.book.seen(np.array([i]))[0]:
+        if count >= left:
             return self.book.rest(i)
         self._times[i] += 1
         attempts = count + count // 2 + 32
@@ -176,11 +177,16 @@ class Ledger:
                 return rows
             attempts *= 2
 
-    def _shares(self, evaluation: Evaluation) -> np.ndarray:
-        shares = (np.asarray(evaluation.scores, dtype=np.float64) - self._low) / self._scale
-        if not ((shares >= -1e-9) & (shares <= 1 + 1e-9)).all():
+    def _shares(self, evaluations: list[Evaluation]) -> np.ndarray:
+        """Return the scores of these evaluations one after another, as shares."""
+        scores = np.concatenate([evaluation.scores for evaluation in evaluations]).astype(np.float64, copy=False)
+        shares = (scores - self._low) / self._scale
+        fits = (shares >= -1e-9) & (shares <= 1 + 1e-9)
+        if not fits.all():
+            ends = np.cumsum([len(evaluation.scores) for evaluation in evaluations])
+            culprit = evaluations[int(np.searchsorted(ends, np.argmin(fits), side="right"))]
             raise DataError(
-                f"instance {evaluation.index} has scores outside {self._low:g} .. {self._low + self._scale:g}",
+                f"instance {culprit.index} has scores outside {self._low:g} .. {self._low + self._scale:g}",
                 where="scores",
                 remedy="State the range of the performance, or use --method mc",
             )

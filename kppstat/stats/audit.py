@@ -113,6 +113,7 @@ class AuditBook:
         self._runs = np.zeros(0, np.int32)
         self._low = np.zeros(0)
         self._high = np.ones(0)
+        self._bounded = np.zeros((0, 2), np.int64)  # inputs revealed when a side was bounded last
         #: How often each input was seen in `learn`ing instances, and the sum of its scores.
         self.seen_of_input = np.zeros(inputs)
         self.score_of_input = np.zeros(inputs)
@@ -125,7 +126,7 @@ class AuditBook:
             return
         if count > len(self._runs):
             room = max(count, 3 * len(self._runs) // 2) - len(self._runs)
-            for name in ("_seen", "_right", "_sums", "_log", "_run_size", "_run_mean", "_runs", "_low", "_high"):
+            for name in ("_seen", "_right", "_sums", "_log", "_run_size", "_run_mean", "_runs", "_low", "_high", "_bounded"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros((room, *old.shape[1:]), old.dtype)]))
         self._high[self.count : count] = 1
@@ -264,8 +265,8 @@ class AuditBook:
         low, high : ndarray
         """
         args = (self._sums, self._log, self._run_size, self._run_mean, self._runs, self.inputs)
-        bounds(ids, -math.log(lower_error), LOWER, *args, self._low)
-        bounds(ids, -math.log(upper_error), UPPER, *args, self._high)
+        bounds(ids, -math.log(lower_error), LOWER, *args, self._bounded, self._low)
+        bounds(ids, -math.log(upper_error), UPPER, *args, self._bounded, self._high)
         return self._low[ids], self._high[ids]
 
     def estimates(self, ids: np.ndarray) -> np.ndarray:

@@ -180,11 +180,14 @@ def evidence(
 @njit(nogil=True, cache=True)
 def bounds(
     ids: Any, needed: float, side: int, sums: Any, log: Any, run_size: Any, run_mean: Any, runs: Any, inputs: int,
-    best: Any,
+    bounded: Any, best: Any,
 ) -> None:  # fmt: skip
     """Tighten the bounds of one side to the largest total that the evidence excludes."""
     for k in range(ids.size):
         i = ids[k]
+        if sums[i, SEEN] == bounded[i, side]:
+            continue  # nothing new since
+        bounded[i, side] = int(sums[i, SEEN])
         known = sums[i, SCORE] if side == LOWER else sums[i, SEEN] - sums[i, SCORE]
         if sums[i, SEEN] >= inputs:
             best[i] = sums[i, SCORE] / inputs
