@@ -158,7 +158,7 @@ class Population:
         return float(self._order[max(math.ceil(k / 100 * len(self._order) - 1e-9), 1) - 1])
 
     def reveal(self, seed: int, reversed_pilot: int) -> Callable[[Iterable[Task]], Iterator[Evaluation]]:
-        which = np.random.default_rng((seed, 4)).integers(0, len(self._order), 2_000_000)
+        which = np.random.default_rng((seed, 4)).integers(0, len(self._order), 300_000)
 
         def evaluate(tasks: Iterable[Task]) -> Iterator[Evaluation]:
             for task in tasks:

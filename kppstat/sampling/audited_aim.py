@@ -11,7 +11,7 @@ from kppstat.stats.bracket import AuditErrors, Bracket
 
 #: Inputs of a first look at an instance: what the typical one needs, within these ends; and at least in later looks.
 _FIRST_LEAST, _FIRST_MOST, _AGAIN = 32, 400, 48
-#: Inputs asked for over those expected to suffice, at first and later: a task has a fixed cost, so asking twice is dear.
+#: Inputs asked for over those expected to suffice, first and later: a task has a fixed cost, so asking again is dear.
 _FIRST_MARGIN, _MARGIN = 1.3, 1.4
 #: An instance that is expected to need more than this share of its inputs is evaluated on all of them.
 _COMPLETE = 0.6

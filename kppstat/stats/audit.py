@@ -48,6 +48,8 @@ from kppstat.stats.audit_kernels import (
 #: From so many inputs at once on, an instance gets bets of its own.
 _OWN_BETS = 300
 
+_BOUNDS = ("_low", "_high", "_bounded")
+
 __all__ = ["LOWER", "UPPER", "AuditBook", "Design"]
 
 
@@ -126,7 +128,7 @@ class AuditBook:
             return
         if count > len(self._runs):
             room = max(count, 3 * len(self._runs) // 2) - len(self._runs)
-            for name in ("_seen", "_right", "_sums", "_log", "_run_size", "_run_mean", "_runs", "_low", "_high", "_bounded"):
+            for name in ("_seen", "_right", "_sums", "_log", "_runs", "_run_size", "_run_mean", *_BOUNDS):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros((room, *old.shape[1:]), old.dtype)]))
         self._high[self.count : count] = 1
