@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,12 +14,14 @@ from rich.text import Text
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
 from kppstat.errors import SettingError
+from kppstat.noise import Variation, read, variation_of
+from kppstat.report import check, write_worst
 from kppstat.sampling.result import shown
 
 if TYPE_CHECKING:
-    from kppstat.worst_case import Attack, WorstCase
+    from kppstat.worst_case import Attack, DesignPoint, Probability, WorstCase
 
-BRIDGE = 50  # gradient passes, about, that the search for the nearest point takes at most
+NEAREST = 50  # gradient passes, about, that the search for the nearest point takes at most
 
 
 def worst(
@@ -32,12 +36,15 @@ def worst(
     layers: str | None = None,
     per_layer: Annotated[bool, Parameter(negative="")] = False,
     sigma: float | None = None,
+    noise_file: Path | None = None,
+    instances: int = 300,
     limit: float | None = None,
     seed: int = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
     checkpoint: Path | None = None,
     out: Path | None = None,
     figure: Path | None = None,
+    report: Path | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -65,10 +72,16 @@ def worst(
     per_layer
         Attack each tensor alone, with an equal share of the budget: which layer is the weak one.
     sigma
-        Also find the nearest point, in standard deviations of Gaussian variation of this sigma, at which the accuracy
-        falls to the limit: what the worst case suggests about probability. Costs up to 50 gradient passes more.
+        Also say how likely a chip is to be as bad, under Gaussian variation of this sigma: from instances that
+        are shown inputs until it is certain on which side they lie.
+    noise_file
+        TOML file with any other device variation, instead of --sigma.
+    instances
+        How many to draw for that.
     limit
-        Accuracy for that, as a fraction; that of the worst case if left out.
+        With --sigma, also find the point nearest to the intended weights, in standard deviations, at which the
+        accuracy falls to this fraction, and what it suggests about probability (guarantee none). Costs up to 50
+        gradient passes more.
     seed
         Fixes every random number.
     fold_batch_norm
@@ -79,17 +92,32 @@ def worst(
         ONNX file to write, with the weights found.
     figure
         File for the figure of accuracy against bound; the ending names the format.
+    report
+        HTML page to write, with that figure.
     json
         File for the result as JSON; - is stdout.
     quiet
         Say nothing but the answer.
     """
     from kppstat.worst_case import Attack
-    from kppstat.worst_case.bridge import check_question, design_point
+    from kppstat.worst_case.chance import check_chips
+    from kppstat.worst_case.form import check_question
 
-    for where, given in (("--out", out), ("--figure", figure), ("--sigma", sigma), ("--checkpoint", checkpoint)):
+    for where, given in (
+        ("--out", out),
+        ("--figure", figure),
+        ("--report", report),
+        ("--sigma", sigma),
+        ("--noise-file", noise_file),
+        ("--checkpoint", checkpoint),
+    ):
         if per_layer and given is not None:
             raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
+    variation = None
+    if sigma is not None or noise_file is not None:
+        variation = variation_of(sigma, None if noise_file is None else read(noise_file))
+    if report is not None:
+        check(report)
     if limit is not None and sigma is None:
         raise SettingError("a limit alone asks for nothing", where="--limit", remedy="Add --sigma")
     attack = Attack(
@@ -106,37 +134,68 @@ def worst(
     )
     if sigma is not None:
         check_question(attack.clean, sigma, limit)
+    if variation is not None:
+        check_chips(attack.model, variation, instances)
     if not quiet:
         _introduce(attack)
     if per_layer:
         return _each(attack, json=json, quiet=quiet)
     interrupted = _run(attack, quiet=quiet)
-    if figure is not None:
+    if figure is not None or report is not None:
         attack.trace_curve()
     result = attack.result()
-    point, bridging = None, sigma is not None and not interrupted
-    if sigma is not None and bridging:
+    chance, point = None, None
+    if not interrupted and variation is not None:
         try:
-            if not quiet:
-                each = result.seconds / max(result.passes, 1)
-                err.print(f"looking for the nearest point: up to {duration(BRIDGE * each)}", style="dim")
-            point = design_point(attack, sigma, limit)
+            chance = _chance(attack, variation, instances, quiet=quiet)
+            if sigma is not None and limit is not None:
+                point = _nearest(attack, sigma, limit, quiet=quiet)
         except KeyboardInterrupt:
-            interrupted, bridging = True, False
+            interrupted = True
     if json is not None:
-        bridge = {"design_point": None if point is None else point.to_dict()} if bridging else {}
-        write_json({**result.to_dict(), **bridge}, json)
+        asked = {"probability": chance, "design_point": point}
+        more = {name: found.to_dict() for name, found in asked.items() if found is not None}
+        write_json({**result.to_dict(), **more}, json)
     if json != "-":
         _answer(result, quiet=quiet)
-        if bridging:
-            print("No point was found at which the accuracy falls to the limit." if point is None else point.summary())
+        for found in (chance, point):
+            if found is not None:
+                print(found.summary())
+        if limit is not None and chance is not None and point is None and not interrupted:
+            print("No point was found at which the accuracy falls to the limit.")
     if out is not None:
         result.save(attack.model, out)
         err.print(f"wrote {out}", style="dim", soft_wrap=True)
     if figure is not None:
         result.plot(str(figure))
         err.print(f"wrote {figure}", style="dim", soft_wrap=True)
+    if report is not None:
+        written = write_worst(result, chance, report, command=shlex.join(["kppstat", *sys.argv[1:]]))
+        err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
     return INTERRUPTED if interrupted else 0
+
+
+def _chance(attack: Attack, variation: Variation, instances: int, *, quiet: bool) -> Probability:
+    """Draw instances, with a line that says how far that is."""
+    from kppstat.worst_case import probability
+
+    begun = time.monotonic()
+    with live(quiet=quiet) as show:
+
+        def progress(done: int, as_bad: int) -> None:
+            left = (time.monotonic() - begun) / done * (instances - done)
+            show(Text(f"{as_bad} as bad of {done:,} instances  {duration(left)} left"))
+
+        return probability(attack, variation, instances=instances, progress=progress)
+
+
+def _nearest(attack: Attack, sigma: float, limit: float, *, quiet: bool) -> DesignPoint | None:
+    from kppstat.worst_case import design_point
+
+    if not quiet:
+        each = (time.monotonic() - attack.begun) / max(attack.network.passes, 1)
+        err.print(f"looking for the nearest point: up to {duration(NEAREST * each)}", style="dim")
+    return design_point(attack, sigma, limit)
 
 
 def _introduce(attack: Attack) -> None:

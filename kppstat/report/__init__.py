@@ -1,6 +1,7 @@
-"""The report of an estimate: one self-contained HTML page and its figures."""
+"""Reports: self-contained HTML pages and their figures."""
 
+from kppstat.report.files import check as check
 from kppstat.report.tensors import NoisyTensor as NoisyTensor
 from kppstat.report.tensors import Tensors as Tensors
-from kppstat.report.write import check as check
+from kppstat.report.worst import write_worst as write_worst
 from kppstat.report.write import write as write

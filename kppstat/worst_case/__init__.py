@@ -12,8 +12,10 @@ from kppstat.worst_case.attack import METHODS as METHODS
 from kppstat.worst_case.attack import Attack as Attack
 from kppstat.worst_case.attack import weakest as weakest
 from kppstat.worst_case.attack import worst as worst
-from kppstat.worst_case.bridge import DesignPoint as DesignPoint
-from kppstat.worst_case.bridge import design_point as design_point
+from kppstat.worst_case.chance import Probability as Probability
+from kppstat.worst_case.chance import probability as probability
+from kppstat.worst_case.form import DesignPoint as DesignPoint
+from kppstat.worst_case.form import design_point as design_point
 from kppstat.worst_case.region import Region as Region
 from kppstat.worst_case.result import WorstCase as WorstCase
 

@@ -64,10 +64,19 @@ def test_the_bridge_to_probability(few_inputs: Path, tmp_path: Path, capsys: pyt
     with np.load(few_inputs) as few:
         np.savez(tmp_path / "fewer.npz", x=few["x"][:60], y=few["y"][:60])
     words = ["worst", str(MODEL), "--bound", "0.02", "--data", str(tmp_path / "fewer.npz"), "--method", "fgsm"]
-    assert run([*words, "--sigma", "0.05", "--limit", "0.8", "--json", "-"]) == 0
-    point = json.loads(capsys.readouterr().out)["design_point"]
+    asked = ["--sigma", "0.05", "--instances", "5", "--report", str(tmp_path / "worst.html")]
+    assert run([*words, *asked, "--limit", "0.8", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    point, chance = result["design_point"], result["probability"]
     assert point["performance"] <= 0.8
-    assert point["guarantee"] == "none"
+    assert (point["guarantee"], chance["guarantee"]) == ("none", "exact")
+    assert 0 <= chance["low"] <= chance["as_bad"] / 5 <= chance["high"] < 1
+    page = (tmp_path / "worst.html").read_text()
+    assert "chips drawn at random" in page
+    assert "<svg" in page
+    assert (tmp_path / "worst-curve.png").stat().st_size > 1000
+    assert run([*words, "--sigma", "0.05", "--instances", "0"]) == BAD_INPUT
+    assert "--instances" in capsys.readouterr().err
     assert run([*words, "--limit", "0.8"]) == BAD_INPUT
     assert "--sigma" in capsys.readouterr().err
 
@@ -91,4 +100,4 @@ def test_ctrl_c_gives_the_worst_so_far(
     result = json.loads(capsys.readouterr().out)
     assert result["performance_worst"] < result["clean"]
     assert result["stop_reason"] == "stopped by hand"
-    assert "design_point" not in result
+    assert "probability" not in result

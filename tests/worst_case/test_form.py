@@ -2,16 +2,13 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from kppstat import data
 from kppstat.data import Dataset
 from kppstat.errors import SettingError
 from kppstat.onnx_io import Model, load
-from kppstat.worst_case import Attack, Region, design_point
-from kppstat.worst_case.bridge import inside
+from kppstat.worst_case import Attack, design_point
 
 LINEAR = """<ir_version: 8, opset_import: ["" : 17]>
 linear (float[N, 3] x) => (float[N, 2] y) <float[3, 2] w = {1, -1, 2, -2, 0.5, -0.5}> { y = MatMul(x, w) }"""
@@ -75,11 +72,3 @@ def test_bad_questions_name_the_option(sigma: float, limit: float, named: str, a
     with pytest.raises(SettingError) as caught:
         design_point(attack, sigma, limit)
     assert caught.value.where == named
-
-
-@given(st.floats(0.5, 3), st.integers(1, 40), st.sampled_from(["linf", "l2"]), st.integers(0, 2**32 - 1))
-def test_the_probability_of_staying_inside(ratio: float, count: int, norm: str, seed: int) -> None:
-    z = np.random.default_rng(seed).normal(size=(4000, count))
-    reach = abs(z).max(axis=1) if norm == "linf" else np.sqrt(np.square(z).mean(axis=1))
-    expected = inside(Region(0.1 * ratio, norm), 0.1, [count])  # type: ignore[arg-type]
-    assert (reach <= ratio).mean() == pytest.approx(expected, abs=6 * 0.5 / np.sqrt(4000))
