@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from kppstat.cli.console import plain_table
 from kppstat.noise import Variation, model_from_dict, models, read
 from kppstat.noise.figure import law
-from kppstat.noise.page import page
+from kppstat.noise.page import page, table
 from kppstat.noise.presets import UNITS
 from kppstat.style import save
 
 
 def noise(
-    name: str | None = None, /, *, noise_file: Path | None = None, model: Path | None = None, figure: Path | None = None
+    name: str | None = None,
+    /,
+    *,
+    noise_file: Path | None = None,
+    model: Path | None = None,
+    figure: Path | None = None,
+    markdown: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Show a noise model: formula, unit, source, parameters, and what it does to the weights. Without a name, list all.
 
@@ -29,8 +37,13 @@ def noise(
         ONNX file: show what the noise does to its tensors.
     figure
         File for the figure of the law; the ending names the format.
+    markdown
+        List all as a table in Markdown.
     """
     out = Console(highlight=False, soft_wrap=True, markup=False)
+    if markdown:
+        print(table())
+        return
     if name is None and noise_file is None:
         _list(out)
         return
@@ -43,10 +56,10 @@ def noise(
     for parameter, meaning, default in shown.parameters:
         value = shown.shown.get(parameter)
         out.print(f"  {parameter} = {value}: {meaning}" + ("" if default is None else f" (default {default})"))
-    table = plain_table(">intended / max|W|", ">mean", ">sd")
+    law_table = plain_table(">intended / max|W|", ">mean", ">sd")
     for i in range(0, len(shown.intended), 5):
-        table.add_row(f"{shown.intended[i]:+.2f}", f"{shown.mean[i]:+.4f}", f"{shown.sd[i]:.4f}")
-    out.print(table)
+        law_table.add_row(f"{shown.intended[i]:+.2f}", f"{shown.mean[i]:+.4f}", f"{shown.sd[i]:.4f}")
+    out.print(law_table)
     if model is not None:
         _on_model(out, model, variation or Variation(model_from_dict(shown.shown)))
     if figure is not None:
@@ -55,10 +68,10 @@ def noise(
 
 
 def _list(out: Console) -> None:
-    table = plain_table("noise model", "programmed weight", "source")
+    listed = plain_table("noise model", "programmed weight", "source")
     for name, cls in models().items():
-        table.add_row(name, cls.formula, cls.source)
-    out.print(table)
+        listed.add_row(name, cls.formula, cls.source)
+    out.print(listed)
     out.print("published units of sigma (key `unit` of a noise file): " + ", ".join(unit.pattern for unit in UNITS))
     out.print("kppstat noise NAME shows one; estimate takes --sigma (gaussian) or --noise-file FILE.toml (any)")
 
@@ -67,7 +80,7 @@ def _on_model(out: Console, path: Path, variation: Variation) -> None:
     from kppstat.onnx_io import load
     from kppstat.report import Tensors
 
-    table = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", "law")
+    tensors = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", "law")
     for t in Tensors.of(load(path), variation).noisy:
-        table.add_row(t.name, f"{t.count:,}", f"{t.max_abs:.4g}", f"{t.sd:.4g}", t.law)
-    out.print(table)
+        tensors.add_row(t.name, f"{t.count:,}", f"{t.max_abs:.4g}", f"{t.sd:.4g}", t.law)
+    out.print(tensors)

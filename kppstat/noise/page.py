@@ -92,7 +92,7 @@ def page(name: str | NoiseModel, *, levels: int = 41, draws: int = 4000, seed: i
     mean, variance = model.moments(intended)
     return Page(
         name=model.name,
-        summary=(inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " "),
+        summary=_summary(model),
         formula=model.formula,
         unit=model.unit,
         source=model.source,
@@ -103,6 +103,26 @@ def page(name: str | NoiseModel, *, levels: int = 41, draws: int = 4000, seed: i
         sd=np.sqrt(np.asarray(variance)),
         quantiles=np.quantile(programmed, QUANTILES, axis=1),
     )
+
+
+def table() -> str:
+    """Return all noise models as a table in Markdown: what the README shows.
+
+    Examples
+    --------
+    >>> print(table().splitlines()[0])
+    | noise model | what it is | programmed weight | source |
+    """
+    rows = [("noise model", "what it is", "programmed weight", "source"), ("---",) * 4]
+    for name, cls in models().items():
+        formula = cls.formula.replace("|", "\\|")
+        rows.append((f"`{name}`", _summary(cls), f"`{formula}`", cls.source))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _summary(model: object) -> str:
+    """Return the first paragraph of what is written about a noise model."""
+    return (inspect.getdoc(model) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _parameter(field: dataclasses.Field[Any]) -> tuple[str, str, Any]:

@@ -79,7 +79,7 @@ def _facts(result: WorstCase, chance: Probability | None) -> list[tuple[str, lis
             (f"{100 * chance.confidence:g} % interval", f"{100 * chance.low:.3g} % to {100 * chance.high:.3g} %"),
         ]
     if chance is not None and chance.within is not None:
-        answer.append(("Chip within the bound", f"probability {chance.within:.3g}"))
+        answer.append(("Chip within the bound", f"probability {chance.staying}"))
     question = [
         ("Bound", f"{result.bound:g} of max abs, {result.norm}"),
         ("Reached", f"{result.reached:.6g}"),

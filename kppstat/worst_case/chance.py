@@ -62,6 +62,11 @@ class Probability:
     evaluations: float
     guarantee: str = "exact"
 
+    @property
+    def staying(self) -> str:
+        """The probability of staying within the bound as text."""
+        return "unknown" if self.within is None else f"{self.within:.3g}" if self.within > 0 else "below 1e-300"
+
     def summary(self) -> str:
         """Return the answer in sentences."""
         worst, high = shown(self.performance, fraction=True), f"{100 * self.high:.3g} %"
@@ -76,8 +81,9 @@ class Probability:
                 f"None of {self.instances:,} chips drawn at random is that bad: the worst case at this bound has a "
                 f"probability below {high} ({sure})"
             )
-        stays = "" if self.within is None else f" A chip stays within the bound with probability {self.within:.3g}."
-        return f"{answer}, so the KPP is above {worst} at every k above {high}.{stays}"
+        stays = "" if self.within is None else f" A chip stays within the bound with probability {self.staying}."
+        above = f", so the KPP is above {worst} at every k above {high}" if self.high < 1 else ""
+        return f"{answer}{above}.{stays}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values for JSON."""

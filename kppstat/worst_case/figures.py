@@ -32,20 +32,18 @@ def against_bound(result: WorstCase, *, columns: Columns = 1) -> Figure:
     SettingError
         If matplotlib is not installed.
     """
-    pairs = np.array(result.curve or result.trace)
+    pairs = np.array(result.curve or result.trace) * [100 if result.curve else 1, 100]
     with house_style():
         figure = new_figure(columns, 2.4)
         axes = figure.subplots()
         steps = "default" if result.curve else "steps-post"
-        axes.plot(
-            pairs[:, 0], 100 * pairs[:, 1], color=ACCENT, marker="o", markersize=2.5, drawstyle=steps, clip_on=False
-        )
+        axes.plot(pairs[:, 0], pairs[:, 1], color=ACCENT, marker="o", markersize=2.5, drawstyle=steps, clip_on=False)
         axes.axhline(100 * result.clean, color=MUTED, linewidth=THIN)
         axes.annotate(
             "clean", (1, 100 * result.clean), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
             fontsize=SMALL, color=MUTED, ha="right",
         )  # fmt: skip
-        axes.set_xlabel("bound (of the max abs weight of each tensor)" if result.curve else "gradient passes")
+        axes.set_xlabel("bound (% of the max abs weight of each tensor)" if result.curve else "gradient passes")
         axes.set_ylabel("worst top-1 accuracy found (%)")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)

@@ -1,0 +1,26 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from kppstat.cli import run
+from kppstat.noise import models
+from kppstat.noise.page import table
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_the_table_has_a_row_of_four_cells_for_each_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["noise", "--markdown"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines == table().splitlines()
+    assert [re.split(r"(?<!\\)\|", line)[1].strip(" `") for line in lines[2:]] == list(models())
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {6}
+
+
+def test_the_readme_shows_the_table_of_the_registry() -> None:
+    text = README.read_text("utf-8") if README.exists() else ""
+    shown = re.search(r"<!-- devices -->\n(.*?)\n<!-- /devices -->", text, re.DOTALL)
+    if shown is None:
+        pytest.skip("the README has no table of devices between <!-- devices --> and <!-- /devices -->")
+    assert shown[1].strip() == table(), "put the output of `kppstat noise --markdown` there"
