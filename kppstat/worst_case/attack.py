@@ -228,6 +228,7 @@ class Attack:
     def _identity(self) -> dict[str, Any]:
         return {
             "model": self.model.sha256,
+            "folded": sorted(self.model.factors),  # not the file, but the weights depend on it
             "data": self.data.sha256,
             "layers": self.names,
             "bound": self.region.bound,

@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +43,14 @@ def test_a_checkpoint_of_another_search_is_refused(lenet: Model, few: Dataset, t
         worst(lenet, 0.005, data=few, passes=3, checkpoint=path)
     with pytest.raises(RunError, match="cannot write"):
         worst(lenet, 0.005, data=few, passes=3, checkpoint=tmp_path / "none" / "search.pt")
+
+
+def test_weights_folded_otherwise_are_another_search(lenet: Model, few: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "search.pt"
+    worst(lenet, 0.005, data=few, passes=3, checkpoint=path)
+    folded = replace(lenet, factors={"layers.0.weight": np.ones(16)})  # the same file
+    with pytest.raises(RunError, match="folded"):
+        worst(folded, 0.005, data=few, passes=3, checkpoint=path)
 
 
 def test_only_ours_keeps_one(lenet: Model, few: Dataset, tmp_path: Path) -> None:
