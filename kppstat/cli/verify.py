@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.text import Text
 
-from kppstat.cli.console import err, plain_table, write_json
+from kppstat.cli.console import err, live, plain_table, write_json
 from kppstat.noise import read
 
 
@@ -67,19 +68,21 @@ def verify(
     """
     from kppstat.write_verify import select
 
-    chosen = select(
-        model,
-        fraction,
-        verified_sigma,
-        sigma=sigma,
-        noise=None if noise_file is None else read(noise_file),
-        data=data,
-        k=k,
-        method=method,
-        passes=passes,
-        seed=seed,
-        fold_batch_norm=fold_batch_norm,
-    )
+    with live(quiet=quiet) as show:
+        chosen = select(
+            model,
+            fraction,
+            verified_sigma,
+            sigma=sigma,
+            noise=None if noise_file is None else read(noise_file),
+            data=data,
+            k=k,
+            method=method,
+            passes=passes,
+            seed=seed,
+            fold_batch_norm=fold_batch_norm,
+            progress=lambda spent: show(Text(f"ranking weights: {spent:.1f} of {passes:g} gradient passes")),
+        )
     if out is not None:
         chosen.save(out)
     if json is not None:

@@ -42,6 +42,7 @@ def select(
     passes: float = 40.0,
     seed: int = 0,
     fold_batch_norm: bool = False,
+    progress: Callable[[float], None] = lambda _passes: None,
 ) -> Selection:
     """Choose the weights that are worth programming by write-verify.
 
@@ -69,6 +70,8 @@ def select(
     seed : int
     fold_batch_norm : bool
         Fold batch normalisation into the weights first.
+    progress : callable
+        Called now and then with the gradient passes spent so far.
 
     Returns
     -------
@@ -112,14 +115,16 @@ def select(
         mask[order[:count]] = True
         return mask
 
-    if method == "random":
+    if count in (0, network.size):  # nothing to choose
+        mask = torch.full((network.size,), count > 0)
+    elif method == "random":
         mask = chosen(torch.rand(network.size, generator=torch.Generator().manual_seed(seed)))
     elif method == "magnitude":
         mask = chosen(magnitudes(network))
     elif method == "swim":
         mask = chosen(curvature(network))
     else:
-        mask = _ours(model, network, variation, law, chosen, k=k, passes=passes, seed=seed)
+        mask = _ours(model, network, variation, law, chosen, k=k, passes=passes, seed=seed, progress=progress)
     masks = {n: m for n, m in _masks(network, mask).items() if m.array.any()}
     return Selection(
         variation=Variation(variation.default, variation.layers, Verified(law, masks)),
@@ -154,15 +159,15 @@ def _ours(
     k: float,
     passes: float,
     seed: int,
+    progress: Callable[[float], None],
 ) -> Tensor:
     """Return the weights that verification is worth most at, once they are verified: the ranking is a fixed point."""
     gain = second_moments(model, network, variation) - second_moments(model, network, Variation(law))
     instances = max(2, int(passes / (_ROUNDS * cost(1))))
     mask, state = chosen(gain), variation
     for number in range(_ROUNDS):
-        slope = sensitivity(
-            model, network, state, k=k, instances=instances, seed=seed, first=FIRST + number * instances
-        )
+        first = FIRST + number * instances
+        slope = sensitivity(model, network, state, k=k, instances=instances, seed=seed, first=first, progress=progress)
         mask = chosen(gain * slope)
         state = Variation(variation.default, variation.layers, Verified(law, _masks(network, mask)))
     return mask

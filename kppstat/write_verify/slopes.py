@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -44,7 +44,15 @@ def deviation(model: Model, network: Network, variation: Variation, seed: int, i
 
 
 def sensitivity(
-    model: Model, network: Network, variation: Variation, *, k: float, instances: int, seed: int, first: int = FIRST
+    model: Model,
+    network: Network,
+    variation: Variation,
+    *,
+    k: float,
+    instances: int,
+    seed: int,
+    first: int = FIRST,
+    progress: Callable[[float], None] = lambda _passes: None,
 ) -> Tensor:
     """Return, up to a factor, how fast the KPP falls with the variance of each weight's deviation.
 
@@ -68,6 +76,8 @@ def sensitivity(
         At least 2.
     seed, first : int
         Name the instances, and fix the groups.
+    progress : callable
+        Called after each instance with the gradient passes spent so far.
 
     Returns
     -------
@@ -88,6 +98,7 @@ def sensitivity(
             gradient, _ = network.gradient(u, scale, rows)
             total += gradient.double().square()
             count += 1
+        progress(network.passes)
     return total / count
 
 

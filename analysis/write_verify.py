@@ -1,0 +1,135 @@
+"""Selective write-verify: KPP against the fraction of weights that are verified, by four rankings.
+
+    python analysis/write_verify.py FASHION_MNIST_FOLDER [--instances 200] [--test 2000] [--train 2000]
+
+The two LeNets that ship with kppstat, under additive Gaussian variation; a verified weight keeps a tenth of its sigma,
+as in SWIM's code (0.3 and 0.03 there). Weights are ranked on training images and the KPP is judged on test images,
+with the same instances (common random numbers) for every ranking and fraction. The cost of a ranking is counted in
+evaluations of the ranking's inputs. FASHION_MNIST_FOLDER holds the four IDX gz files (Debian package
+dataset-fashion-mnist installs them under /usr/share/datasets/fashion-mnist). Writes analysis/results/write_verify.csv
+and .svg after each point, and goes on from there when it is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+import kppstat
+from kppstat.data import Dataset, from_arrays
+from kppstat.demo import MODEL, NOISE_TRAINED
+from kppstat.onnx_io import Model, load
+from kppstat.style import ACCENT, INK, MUTED, SMALL, house_style, new_figure, save
+from kppstat.write_verify import select
+
+K, SEED = 5, 3
+RESULTS = Path(__file__).parent / "results"
+TABLE = RESULTS / "write_verify.csv"
+NETWORKS = {"LeNet": (MODEL, 0.1), "LeNet trained with noise": (NOISE_TRAINED, 0.2)}
+FRACTIONS = {
+    "random": (0.0, 0.05, 0.4, 1.0),
+    "magnitude": (0.05, 0.4),
+    "swim": (0.02, 0.05, 0.1, 0.2, 0.4),
+    "ours": (0.01, 0.02, 0.05, 0.1, 0.2),
+}
+LOOKS = {"ours": (ACCENT, "-", "o"), "swim": (INK, "-", "s"), "magnitude": (MUTED, (0, (4, 2)), "^"),
+         "random": (MUTED, (0, (1, 1.5)), "v")}  # fmt: skip
+
+
+def idx(path: Path) -> np.ndarray:
+    """Read one gzipped IDX file of unsigned bytes."""
+    raw = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">u4", raw[3], 4).astype(int)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def part(folder: Path, name: str, count: int, model: Model) -> Dataset:
+    """Return the first images and labels of ``train`` or ``t10k``."""
+    images, labels = idx(folder / f"{name}-images-idx3-ubyte.gz"), idx(folder / f"{name}-labels-idx1-ubyte.gz")
+    inputs = {model.graph.inputs[0].name: images[:count, None]}
+    return from_arrays(inputs, labels[:count].astype(np.int64), model, source=name)
+
+
+def point(network: str, method: str, fraction: float, options: argparse.Namespace) -> dict[str, object]:
+    """Rank, verify, judge."""
+    path, sigma = NETWORKS[network]
+    model = load(path)
+    train, test = (
+        part(options.folder, name, n, model) for name, n in (("train", options.train), ("t10k", options.test))
+    )
+    chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=method, seed=SEED)
+    result = kppstat.estimate(
+        model, noise=chosen.variation, data=test, k=K, method="mc", half_width=1e-9, seed=SEED,
+        max_evaluations=options.instances, workers=1,
+    )  # fmt: skip
+    found = {"kpp": result.kpp, "ci_low": result.ci_low, "ci_high": result.ci_high, "mean": result.mean}
+    return {
+        "network": network, "sigma": sigma, "method": method, "fraction": fraction, "k": K,
+        **{name: round(value, 5) for name, value in found.items()},
+        "sd": round(result.sd, 5), "ranking_evaluations": round(chosen.evaluations, 1),
+        "instances": result.instances, "inputs": result.inputs, "ranking_inputs": len(train), "seed": SEED,
+    }  # fmt: skip
+
+
+def draw(rows: list[dict[str, str]], path: Path) -> None:
+    """Draw KPP (solid) and mean accuracy (faint) against the fraction, one panel a network."""
+    with house_style():
+        figure = new_figure(2, 2.6)
+        panels = figure.subplots(1, len(NETWORKS), squeeze=False)[0]
+        for axes, network in zip(panels, NETWORKS, strict=True):
+            mine = [row for row in rows if row["network"] == network]
+            for method, (colour, dashes, marker) in LOOKS.items():
+                line = sorted((float(r["fraction"]), float(r["kpp"]), float(r["mean"])) for r in mine
+                              if r["method"] == method and 0 < float(r["fraction"]) < 1)  # fmt: skip
+                if not line:
+                    continue
+                x, kpp, mean = np.array(line).T
+                axes.plot(100 * x, 100 * kpp, color=colour, linestyle=dashes, marker=marker, markersize=3, label=method)
+                axes.plot(100 * x, 100 * mean, color=colour, linestyle=dashes, linewidth=0.6, alpha=0.6)
+            for row in mine:
+                if float(row["fraction"]) in (0, 1):
+                    axes.axhline(100 * float(row["kpp"]), color=MUTED, linewidth=0.6)
+                    text = "all verified" if float(row["fraction"]) else "none verified"
+                    axes.annotate(text, (0.99, 100 * float(row["kpp"])), (0, 2), xycoords=("axes fraction", "data"),
+                                  textcoords="offset points", fontsize=SMALL, color=MUTED, ha="right")  # fmt: skip
+            sigma = NETWORKS[network][1]
+            axes.set_title(f"{network}, sigma {sigma:g}", fontsize=SMALL)
+            axes.set_xscale("log")
+            axes.set_xticks([1, 2, 5, 10, 20, 40], labels=["1", "2", "5", "10", "20", "40"])
+            axes.minorticks_off()
+            axes.set_xlabel("verified weights (%)")
+        panels[0].set_ylabel(f"KPP at k = {K} % (thick), mean (thin) (%)")
+        panels[0].legend(frameon=False, fontsize=SMALL, loc="center right")
+    save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--instances", type=int, default=200)
+    parser.add_argument("--train", type=int, default=2000)
+    parser.add_argument("--test", type=int, default=2000)
+    options = parser.parse_args()
+    rows = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
+    done = {(row["network"], row["method"], float(row["fraction"])) for row in rows}
+    for network in NETWORKS:
+        for method, fractions in FRACTIONS.items():
+            for fraction in fractions:
+                if (network, method, fraction) in done:
+                    continue
+                row = {name: str(value) for name, value in point(network, method, fraction, options).items()}
+                rows.append(row)
+                with TABLE.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, list(row))
+                    writer.writeheader()
+                    writer.writerows(rows)
+                print(*row.values(), flush=True)
+    draw(rows, TABLE.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
