@@ -84,18 +84,14 @@ def judged(path: Path, data: Path, law: dict[str, Any], options: argparse.Namesp
     """Evaluate the same instances of any law."""
     model = load(path)
     whole = data_room.load(data, model)
-    count = min(options.inputs, len(whole))
-    assert whole.targets is not None
-    part = data_room.from_arrays(
-        {n: a if n in whole.whole else a[:count] for n, a in whole.inputs.items()}, whole.targets[:count], model
-    )
+    part = whole.part(slice(0, options.inputs))
     # A half-width that is never reached: all laws get the same number of instances.
     result = kppstat.estimate(
         model, noise=from_dict(law), data=part, k=K, method="mc", half_width=1e-9, seed=SEED,
         max_evaluations=options.instances, workers=1,
     )  # fmt: skip
     names = ("kpp", "ci_low", "ci_high", "mean", "sd", "clean")
-    return {**{n: round(getattr(result, n), 5) for n in names}, "instances": result.instances, "inputs": count}
+    return {**{n: round(getattr(result, n), 5) for n in names}, "instances": result.instances, "inputs": len(part)}
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:

@@ -38,11 +38,7 @@ def searched(path: Path, data: Path, bound: float, method: str, budget: int, see
     """Search on some inputs, judge on all."""
     model = load(path)
     whole = data_room.load(data, model)
-    assert whole.targets is not None
-    rows = np.sort(np.random.default_rng(0).permutation(len(whole))[:inputs])
-    part = data_room.from_arrays(
-        {n: a if n in whole.whole else a[rows] for n, a in whole.inputs.items()}, whole.targets[rows], model
-    )
+    part = whole.part(np.sort(np.random.default_rng(0).permutation(len(whole))[:inputs]))
     attack = Attack(model, bound, data=part, method=method, passes=budget, seed=seed)
     for _ in attack.states():
         pass

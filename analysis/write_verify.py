@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 import kppstat
-from kppstat.data import Dataset, from_arrays
+from kppstat import data as data_room
+from kppstat.data import Dataset
 from kppstat.demo import MODEL, NOISE_TRAINED
 from kppstat.onnx_io import Model, load
 from kppstat.style import ACCENT, INK, MUTED, SMALL, house_style, new_figure, save
@@ -35,23 +35,21 @@ FRACTIONS = {
     "magnitude": (0.05, 0.4),
     "swim": (0.02, 0.05, 0.1, 0.2, 0.4),
     "ours": (0.01, 0.02, 0.05, 0.1, 0.2),
+    "ours, 8 passes": (0.05, 0.1),
 }
-LOOKS = {"ours": (ACCENT, "-", "o"), "swim": (INK, "-", "s"), "magnitude": (MUTED, (0, (4, 2)), "^"),
-         "random": (MUTED, (0, (1, 1.5)), "v")}  # fmt: skip
-
-
-def idx(path: Path) -> np.ndarray:
-    """Read one gzipped IDX file of unsigned bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    shape = np.frombuffer(raw, ">u4", raw[3], 4).astype(int)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+LOOKS = {
+    "ours": (ACCENT, "-", "o"),
+    "ours, 8 passes": (ACCENT, (0, (1, 1.5)), "x"),
+    "swim": (INK, "-", "s"),
+    "magnitude": (MUTED, (0, (4, 2)), "^"),
+    "random": (MUTED, (0, (1, 1.5)), "v"),
+}
 
 
 def part(folder: Path, name: str, count: int, model: Model) -> Dataset:
     """Return the first images and labels of ``train`` or ``t10k``."""
-    images, labels = idx(folder / f"{name}-images-idx3-ubyte.gz"), idx(folder / f"{name}-labels-idx1-ubyte.gz")
-    inputs = {model.graph.inputs[0].name: images[:count, None]}
-    return from_arrays(inputs, labels[:count].astype(np.int64), model, source=name)
+    files = ",".join(str(folder / f"{name}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    return data_room.load(files, model).part(slice(0, count))
 
 
 def point(network: str, method: str, fraction: float, options: argparse.Namespace) -> dict[str, object]:
@@ -61,7 +59,9 @@ def point(network: str, method: str, fraction: float, options: argparse.Namespac
     train, test = (
         part(options.folder, name, n, model) for name, n in (("train", options.train), ("t10k", options.test))
     )
-    chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=method, seed=SEED)
+    name, _, budget = method.partition(", ")
+    passes = float(budget.removesuffix(" passes") or 40)
+    chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=name, passes=passes, seed=SEED)
     result = kppstat.estimate(
         model, noise=chosen.variation, data=test, k=K, method="mc", half_width=1e-9, seed=SEED,
         max_evaluations=options.instances, workers=1,

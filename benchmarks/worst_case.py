@@ -25,7 +25,7 @@ import numpy as np
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import load
 from kppstat.style import ACCENT, INK, MUTED, SMALL, house_style, new_figure, save
 from kppstat.worst_case import METHODS, Attack, Region
 from kppstat.worst_case.certify import Certifier
@@ -79,7 +79,7 @@ def measure(case: Case, scale: float) -> Iterator[Row]:
     """Run every method at every bound."""
     model = load(case.model)
     whole = data_room.load(case.data, model)
-    part = some(whole, model, max(40, int(case.inputs * scale)))
+    part = some(whole, max(40, int(case.inputs * scale)))
     passes = max(6.0, case.passes * scale)
     full = Certifier(model, whole, Region(max(case.bounds)))
     for bound in case.bounds:
@@ -106,13 +106,10 @@ def measure(case: Case, scale: float) -> Iterator[Row]:
             )
 
 
-def some(whole: Dataset, model: Model, count: int) -> Dataset:
+def some(whole: Dataset, count: int) -> Dataset:
     """Return inputs drawn at random, the same for every method."""
     rows = np.sort(np.random.default_rng(0).permutation(len(whole))[:count])
-    assert whole.targets is not None
-    return data_room.from_arrays(
-        {n: a if n in whole.whole else a[rows] for n, a in whole.inputs.items()}, whole.targets[rows], model
-    )
+    return whole.part(rows)
 
 
 def draw(rows: list[Row], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,13 @@ class Dataset:
             name: np.require(array if name in self.whole else array[rows], self.dtypes[name], ["C", "A"])
             for name, array in self.inputs.items()
         }
+
+    def part(self, rows: slice | np.ndarray) -> Dataset:
+        """Return the data of the inputs of these numbers alone."""
+        inputs = {name: array if name in self.whole else array[rows] for name, array in self.inputs.items()}
+        targets = None if self.targets is None else self.targets[rows]
+        some = replace(self, inputs=inputs, targets=targets, sha256=content_hash(inputs, targets))
+        return replace(some, source=f"{len(some)} inputs of {self.source}")
 
 
 def content_hash(inputs: Mapping[str, np.ndarray], targets: np.ndarray | None) -> str:

@@ -22,6 +22,8 @@ def read(path: str | Path) -> Variation:
     path : path
         The file names a ``model`` and its parameters, and under ``[layers."PATTERN"]`` others for the weights whose
         names match; the first pattern wins. A model ``table`` may name a CSV ``file``, as seen from the TOML file.
+        Under ``[verified]`` stands the noise left on weights programmed by write-verify, and under
+        ``[verified.masks]`` which these are, by tensor: `kppstat verify` writes them.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kppstat.data import Dataset, load, numpy_files
+from kppstat.data import Dataset, from_arrays, load, numpy_files
 from kppstat.errors import DataError, KppstatError
 from kppstat.onnx_io import Model
 from tests.data.networks import one_input, two_inputs
@@ -270,3 +270,16 @@ def test_damage_gives_an_error_of_one_line_or_data(
 @settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_much_damage(sound: tuple[Path, Model], name: str, cut: float, edits: Edits) -> None:
     assert_refused_in_one_line_or_read(sound, name, cut, edits)
+
+
+@pytest.mark.parametrize("targets", [Y, None])
+def test_a_part_of_the_data_is_what_its_arrays_would_be(tmp_path: Path, targets: np.ndarray | None) -> None:
+    model = one_input(tmp_path)
+    name = model.graph.inputs[0].name
+    whole = from_arrays({name: X}, targets, model)
+    rows = np.array([4, 0, 2])
+    few, alone = whole.part(rows), from_arrays({name: X[rows]}, None if targets is None else Y[rows], model)
+    assert_holds(few, X[rows], None if targets is None else Y[rows])
+    assert few.sha256 == alone.sha256 != whole.sha256
+    assert few.source.startswith("3 inputs of ")
+    assert len(whole.part(slice(0, 99))) == len(whole)
