@@ -156,6 +156,11 @@ class Audited:
         swept = self._bracket is not None and self._touched >= self._offset + self._bracket.size
         return self._state(reason, done=True, by_plan=swept and not by_hand)
 
+    @property
+    def first_counted(self) -> int:
+        """Number of the first instance that counts; those before it only taught."""
+        return self._first + self._offset
+
     def sample(self) -> Sample:
         """Return what is known of the instances."""
         values = self._low + (self._high - self._low) * self._guesses()
