@@ -100,7 +100,7 @@ class Loop:
             network, examples, objective, scene.variation, k=plan.k, instances=plan.instances, seed=plan.seed
         )
         extra = strategy.begin(scene)
-        self.members = [Member(scene.start, extra, make, strategy.averaging) for _ in range(strategy.population)]
+        self.members = [Member(scene.start, extra, make) for _ in range(strategy.population)]
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self.kept: tuple[Values, Values] = (scene.start, network.statistics)
@@ -148,7 +148,6 @@ class Loop:
         step = Step(self.scene, member.values, member.extra, inputs, targets, self.objective, noise, i, progress)
         loss = member.step(self.strategy.losses(step), learning_rate(progress))
         self.strategy.after_step(member.values, member.extra, self.network.noisy)
-        member.average_in()
         return loss
 
     def _finite(self, total: Tensor, count: int, epoch: int) -> float:

@@ -15,7 +15,7 @@ MakeOptimiser = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 
 class Member:
-    """Trained tensors, their running average where a strategy wants one, and an optimiser.
+    """Trained tensors and their optimiser.
 
     Parameters
     ----------
@@ -23,16 +23,12 @@ class Member:
         Where to start: tensors of the network, and the strategy's own. They are copied.
     make : callable
         Makes the optimiser of a list of tensors.
-    averaging : float
-        Decay of the running average; 0 keeps none.
     """
 
-    def __init__(self, values: Values, extra: Values, make: MakeOptimiser, averaging: float) -> None:
+    def __init__(self, values: Values, extra: Values, make: MakeOptimiser) -> None:
         self.values, self.extra = _leaves(values), _leaves(extra)
         self.optimiser = make([*self.values.values(), *self.extra.values()])
         self.rates = [float(g["lr"]) for g in self.optimiser.param_groups]
-        self.averaging, self.steps = averaging, 0
-        self.average = [t.detach().clone() for t in self._tensors()] if averaging else []
 
     def step(self, losses: Iterable[Tensor], rate: float) -> Tensor:
         """Make one step for each loss at this share of the full learning rate; return the sum of the losses."""
@@ -46,26 +42,14 @@ class Member:
             total = total.to(loss.device) + loss.detach()
         return total
 
-    def average_in(self) -> None:
-        """Move the running average towards the tensors; at first quickly, so that the start is forgotten."""
-        self.steps += 1
-        if self.averaging:
-            decay = min(self.averaging, (1 + self.steps) / (10 + self.steps))
-            with torch.no_grad():
-                for kept, now in zip(self.average, self._tensors(), strict=True):
-                    kept.lerp_(now, 1 - decay)
-
     def kept(self) -> tuple[Values, Values]:
-        """Return the tensors to be kept, those of the network and the strategy's own: the average if there is one."""
-        tensors = iter(self.average if self.averaging else [t.detach() for t in self._tensors()])
-        return {n: next(tensors) for n in self.values}, {n: next(tensors) for n in self.extra}
+        """Return the tensors to be kept, those of the network and the strategy's own."""
+        return {n: v.detach() for n, v in self.values.items()}, {n: v.detach() for n, v in self.extra.items()}
 
     def state(self) -> dict[str, Any]:
         """Return everything that training goes on from."""
         return {
             "tensors": [t.detach() for t in self._tensors()],
-            "average": self.average,
-            "steps": self.steps,
             "optimiser": self.optimiser.state_dict(),
         }
 
@@ -74,9 +58,6 @@ class Member:
         with torch.no_grad():
             for mine, other in zip(self._tensors(), state["tensors"], strict=True):
                 mine.copy_(other)
-            for mine, other in zip(self.average, state["average"], strict=True):
-                mine.copy_(other)
-        self.steps = int(state["steps"])
         self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
 
     def _tensors(self) -> list[Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -86,6 +87,20 @@ class Step:
         """Return the loss with these weights."""
         return self.objective(self.run(values)[0], self.targets)
 
+    def dealt(self, count: int) -> list[Step]:
+        """Return steps that share the inputs out: `count` at most, one where the network takes a fixed number."""
+        n = len(self.targets)
+        count = 1 if self.scene.network.group is not None else min(count, n)
+        ends = [i * n // count for i in range(count + 1)]
+        parts = [slice(first, last) for first, last in pairwise(ends)]
+        # What has another length is the same for all inputs, such as an initial state.
+        return [
+            replace(
+                self, inputs={k: x[p] if len(x) == n else x for k, x in self.inputs.items()}, targets=self.targets[p]
+            )
+            for p in parts
+        ]
+
     def programmed(
         self,
         values: Mapping[str, Tensor] | None = None,
@@ -112,11 +127,6 @@ class Strategy(ABC):
     """
 
     name: ClassVar[str] = ""
-
-    @property
-    def averaging(self) -> float:
-        """Decay, at each step, of the running average of weights that is kept; 0 keeps the weights themselves."""
-        return 0.0
 
     def begin(self, scene: Scene) -> Values:
         """Prepare for training and return the strategy's own tensors to be trained."""

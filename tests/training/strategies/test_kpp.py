@@ -2,38 +2,58 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kppstat.errors import KppstatError
+from kppstat.noise import Gaussian, Variation
 from kppstat.training import strategy_named
-from kppstat.training.strategies.kpp import worst
 from tests.training import small
 from tests.training.strategies.test_losses import step_of
 
 
-@settings(max_examples=40, deadline=None)
-@given(losses=st.lists(st.floats(0, 10), min_size=1, max_size=9), tail=st.floats(0, 1))
-def test_the_worst_draws_cost_at_least_as_much_as_all(losses: list[float], tail: float) -> None:
-    found, values = float(worst(torch.tensor(losses), tail)), torch.tensor(losses)
-    assert float(values.mean()) - 1e-5 <= found <= float(values.max()) + 1e-5
-
-
 def test_loss_by_hand(tmp_path: Path) -> None:
-    session = small.session(tmp_path, "kpp", settings={"draws": 3, "tail": 0.34, "width": 1.2})
+    session = small.session(tmp_path, "kpp", settings={"instances": 3, "scale": 1.5, "width": 1.2})
     step = step_of(session)
     (loss,) = session.strategy.losses(step)
     again, found = step_of(session), []
-    for _ in range(3):
+    for rows in (slice(0, 5), slice(5, 10), slice(10, 16)):
         values = dict(again.values)
         for name in session.network.noisy:
             w = again.values[name].detach()
             limit = 1.2 * float(w.square().mean().sqrt())
             z = torch.randn(w.numel(), generator=again.generator).reshape(w.shape)
             clamped = w.clamp(-limit, limit)
-            values[name] = clamped + 0.1 * float(clamped.abs().max()) * z
-        found.append(torch.nn.functional.cross_entropy(again.run(values)[0], again.targets))
-    torch.testing.assert_close(loss, max(found))
+            values[name] = clamped + 1.5 * 0.1 * float(clamped.abs().max()) * z
+        inputs = {name: x[rows] for name, x in again.inputs.items()}
+        outputs, _ = session.network.run(values, session.network.statistics, inputs, training=True)
+        found.append(torch.nn.functional.cross_entropy(outputs, again.targets[rows], reduction="sum"))
+    torch.testing.assert_close(loss, sum(found) / 16)
+
+
+def test_more_instances_than_inputs_are_one_for_each(tmp_path: Path) -> None:
+    step = step_of(small.session(tmp_path, "kpp"))
+    parts = step.dealt(100)
+    assert [len(part.targets) for part in parts] == [1] * 16
+    assert torch.equal(torch.cat([part.targets for part in parts]), step.targets)
+
+
+def test_a_fixed_number_of_inputs_is_not_dealt(tmp_path: Path) -> None:
+    session = small.session(tmp_path, "kpp")
+    step = step_of(session)
+    session.network.group = 16
+    assert len(step.dealt(4)) == 1
+
+
+def test_dealing_takes_chance_out_of_the_gradient(tmp_path: Path) -> None:
+    def spread(instances: int) -> float:
+        session = small.session(tmp_path, "kpp", settings={"instances": instances}, noise=Variation(Gaussian(0.3)))
+        found = []
+        for seed in range(30):
+            step = step_of(session, seed)
+            (loss,) = session.strategy.losses(step)
+            found.append(torch.autograd.grad(loss, step.values["w2"])[0])
+        return float(torch.stack(found).var(0).sum())
+
+    assert spread(8) < 0.6 * spread(1)
 
 
 def test_the_range_is_trained_by_its_ends_and_by_every_deviation(tmp_path: Path) -> None:
@@ -46,7 +66,16 @@ def test_the_range_is_trained_by_its_ends_and_by_every_deviation(tmp_path: Path)
 
 def test_many_weights_share_the_end_of_the_range(tmp_path: Path) -> None:
     start = {"from_scratch": True}
-    ours = small.run(small.session(tmp_path, "kpp", settings={"width": 1.0, "averaging": 0}, plan=start))
+    ours = small.run(
+        small.session(
+            tmp_path,
+            "kpp",
+            settings={
+                "width": 1.0,
+            },
+            plan=start,
+        )
+    )
     usual = small.run(small.session(tmp_path, "gaussian", plan=start))
     for name in ("w1", "w2"):
         at_end, alone = (int((kept[name].abs() == kept[name].abs().max()).sum()) for kept in (ours, usual))
@@ -54,15 +83,7 @@ def test_many_weights_share_the_end_of_the_range(tmp_path: Path) -> None:
         assert at_end >= 3
 
 
-def test_the_average_is_kept_and_not_the_last_weights(tmp_path: Path) -> None:
-    session = small.session(tmp_path, "kpp", plan={"from_scratch": True})
-    kept = small.run(session)
-    member = session.loop.members[0]
-    assert not torch.equal(kept["b2"], member.values["b2"])
-    assert torch.allclose(kept["b2"], member.values["b2"], atol=0.3)
-
-
-@pytest.mark.parametrize("setting", [{"width": 0}, {"draws": 0}, {"tail": 2}, {"averaging": 1}, {"draws": 1.5}])
+@pytest.mark.parametrize("setting", [{"width": 0}, {"scale": -1}, {"instances": 0}, {"instances": 1.5}])
 def test_settings_out_of_range_are_refused(setting: dict) -> None:
     with pytest.raises(KppstatError, match=next(iter(setting))):
         strategy_named("kpp", setting)
