@@ -48,7 +48,7 @@ LAWS: dict[str, dict[str, Any]] = {
     "FeFET6, sigma 0.05": {"model": "four-level", "sigma": 0.05, "device": "FeFET6"},
     "in proportion, sigma 0.2": {"model": "proportional", "sigma": 0.2},
     "log-normal, sigma 0.2": {"model": "log-normal", "sigma": 0.2},
-    "written until within 0.06, sigma 0.3": {"model": "write-verify", "sigma": 0.3, "tolerance": 0.06},
+    "written until within 0.06, sigma 0.3": {"model": "write-verify", "sigma": 0.3, "tolerance": 0.06, "attempts": 50},
     "8 bits in slices of 2, sigma 0.05": on_pairs({"model": "gaussian", "sigma": 0.05}, slices=(8, 2)),
     "8 bits, flips of 0.1 %": {
         "model": "encoded",

@@ -31,15 +31,13 @@ RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "write_verify.csv"
 NETWORKS = {"LeNet": (MODEL, 0.1), "LeNet trained with noise": (NOISE_TRAINED, 0.2)}
 FRACTIONS = {
-    "random": (0.0, 0.05, 0.4, 1.0),
+    "random": (0.0, 1.0, 0.05, 0.4),
+    "ours": (0.05, 0.1, 0.02, 0.2),
+    "swim": (0.1, 0.2, 0.05, 0.02, 0.4),
     "magnitude": (0.05, 0.4),
-    "swim": (0.02, 0.05, 0.1, 0.2, 0.4),
-    "ours": (0.01, 0.02, 0.05, 0.1, 0.2),
-    "ours, 8 passes": (0.05, 0.1),
 }
 LOOKS = {
     "ours": (ACCENT, "-", "o"),
-    "ours, 8 passes": (ACCENT, (0, (1, 1.5)), "x"),
     "swim": (INK, "-", "s"),
     "magnitude": (MUTED, (0, (4, 2)), "^"),
     "random": (MUTED, (0, (1, 1.5)), "v"),
@@ -59,9 +57,7 @@ def point(network: str, method: str, fraction: float, options: argparse.Namespac
     train, test = (
         part(options.folder, name, n, model) for name, n in (("train", options.train), ("t10k", options.test))
     )
-    name, _, budget = method.partition(", ")
-    passes = float(budget.removesuffix(" passes") or 40)
-    chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=name, passes=passes, seed=SEED)
+    chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=method, seed=SEED)
     result = kppstat.estimate(
         model, noise=chosen.variation, data=test, k=K, method="mc", half_width=1e-9, seed=SEED,
         max_evaluations=options.instances, workers=1,

@@ -23,7 +23,7 @@ def verify(
     k: float = 1.0,
     data: str | None = None,
     method: Literal["ours", "swim", "magnitude", "random"] = "ours",
-    passes: float = 40.0,
+    passes: float = 20.0,
     seed: int = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,

@@ -39,7 +39,7 @@ def select(
     data: str | Dataset | None = None,
     k: float = 1.0,
     method: Method = "ours",
-    passes: float = 40.0,
+    passes: float = 20.0,
     seed: int = 0,
     fold_batch_norm: bool = False,
     progress: Callable[[float], None] = lambda _passes: None,
