@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import ndtri
 
 from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
+_LEADING, _ROUNDS = 16, 4  # directions in which draws are stratified, and how they are found
 _AT_ONCE = 1 << 23  # logits drawn at a time
 
 
@@ -28,12 +30,18 @@ def scores(
     n, turns, r = law.features.shape
     flat = law.features.reshape(n * turns, r)
     rng = np.random.default_rng([seed, 1])
+    basis = _leading(flat, rng)
+    spread_out = _stratified(basis.shape[1], draws, rng)
     at_once = max(1, min(draws, _AT_ONCE // max(n * law.mean.shape[1], 1)))
     parts = []
     for begin in range(0, draws, at_once):
         count = min(at_once, draws - begin)
         z = rng.standard_normal((r, count), dtype=np.float32)
+        z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
         apart = (flat @ z).reshape(n, turns, count).transpose(2, 0, 1)
+        if law.along is not None and law.bend is not None:
+            t = law.along @ z
+            apart = apart + (t * t - 1)[:, None, None] * law.bend
         values = np.broadcast_to(law.mean.astype(np.float32), (count, *law.mean.shape)).copy()
         np.put_along_axis(values, np.broadcast_to(law.columns, apart.shape), _at(values, law.columns) + apart, axis=2)
         rows = np.broadcast_to(np.arange(n), (count, n)).reshape(-1)
@@ -41,12 +49,33 @@ def scores(
     return np.concatenate(parts)
 
 
+def _leading(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an orthonormal basis of about the leading directions of the rows, by subspace iteration."""
+    basis = rng.standard_normal((rows.shape[1], min(_LEADING, *rows.shape)), dtype=np.float32)
+    for _ in range(_ROUNDS):
+        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
+    return basis
+
+
+def _stratified(dimensions: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Return normals, shape (dimensions, draws), each row with one value in every stratum (Latin hypercube)."""
+    strata = np.stack([rng.permutation(draws) for _ in range(dimensions)])
+    return ndtri((strata + rng.uniform(size=strata.shape)) / draws).astype(np.float32)
+
+
 def _at(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, np.broadcast_to(columns, (len(values), *columns.shape)), axis=2)
 
 
 def of_all(
-    drawn: np.ndarray, clean: np.ndarray, weights: np.ndarray, level: float, total: int, low: float, high: float
+    drawn: np.ndarray,
+    clean: np.ndarray,
+    weights: np.ndarray,
+    level: float,
+    total: int,
+    low: float,
+    high: float,
+    shift: float = 0.0,
 ) -> np.ndarray:
     """Return drawn performances on all `total` inputs from drawn scores of the chosen ones.
 
@@ -67,6 +96,8 @@ def of_all(
     total : int
     low, high : float
         Bounds of the performance.
+    shift : float
+        What a guess for every input says that the chosen ones miss of the mean change.
     """
     changes = (drawn - clean) @ weights
     each = drawn.var(axis=0, ddof=1)
@@ -74,4 +105,4 @@ def of_all(
     shared = max(variance - float(weights**2 @ each), 0.0)
     wanted = shared + float(weights @ each) / total
     factor = np.sqrt(wanted / variance) if variance > 0 else 0.0
-    return np.clip(level + changes.mean() + factor * (changes - changes.mean()), low, high)
+    return np.clip(level + shift + changes.mean() + factor * (changes - changes.mean()), low, high)

@@ -19,7 +19,7 @@ from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Top1
 from kppstat.prediction import choice
-from kppstat.prediction.head import split
+from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.margins import Margins, diagonal, margins
 from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
 from kppstat.prediction.result import percentile
@@ -145,21 +145,23 @@ def kpp_gradients(
     model = model if isinstance(model, Model) else load(model)
     data = data if isinstance(data, Dataset) else load_data(data, model)
     require_independent(model, variation)
-    head, _ = split(model.graph)
+    head, tail = split(model.graph)
     require_rules(head, {w.name for w in model.weights})
-    outputs = clean_outputs(model.graph, data, model.batch) if outputs is None else outputs
+    outputs = clean_outputs(model, data) if outputs is None else outputs
     targets = Top1().targets_from(outputs) if data.targets is None else data.targets
     measure = Top1().fitted(outputs, targets)
     targets = targets.reshape(-1)
+    behind = logits_from(outputs, tail)
     right = measure.scores(outputs, targets)
-    first = choice.pilot(outputs, PILOT) if model.batch is None else np.arange(min(model.batch, len(data)))
+    first = choice.pilot(behind, PILOT) if model.batch is None else np.arange(min(model.batch, len(data)))
     exact = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
     calibration = calibrate(head, data.batch(first), exact, instances(model, variation, seed), whole=data.whole)
     follow = _Followed(head, data, targets, model.batch, calibration)
     pilot, variances = follow.law(first, exact)
     spread = float(np.sqrt(diagonal(pilot.covariance(variances)).mean()))
-    rows, shares = choice.where_unclear(outputs, spread, inputs)
-    offset = float(right.mean() - shares @ right[rows])
+    rows, shares = choice.where_unclear(behind, spread, inputs)
+    missed = choice.missed(behind, targets, spread, rows, shares)
+    offset = float(right.mean() - shares @ right[rows]) + missed
     law, variances = follow.law(rows, exact)
     values = drawn(law.mean, law.covariance(variances), shares, offset, DRAWS, seed)
     depth = float((values.mean() - percentile(values, k, loss=False)) / max(values.std(), _TINY))

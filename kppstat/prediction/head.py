@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from kppstat.graph import Graph, Port
 
 _TAIL = {"Softmax", "LogSoftmax", "Sigmoid", "Identity"}
@@ -37,6 +39,25 @@ def split(graph: Graph) -> tuple[Graph, Graph | None]:
     port = Port(name, first.dtype, first.shape)
     head = replace(graph, nodes=tuple(reversed(kept)), outputs=(port,))
     return head, Graph(tuple(reversed(tail)), (port,), (first,), {}) if tail else None
+
+
+def logits_from(outputs: np.ndarray, tail: Graph | None) -> np.ndarray:
+    """Return the logits behind outputs, up to a constant for each input.
+
+    Examples
+    --------
+    >>> from kppstat.graph import Node
+    >>> tail = Graph((Node("Softmax", ("a",), ("y",)),), (), (), {})
+    >>> logits_from(np.array([[0.5, 0.25]]), tail).round(3).tolist()
+    [[-0.693, -1.386]]
+    """
+    ops = {node.op for node in tail.nodes} if tail is not None else set()
+    least = np.finfo(np.float32).tiny
+    if "Softmax" in ops:
+        return np.log(np.maximum(outputs, least))
+    if "Sigmoid" in ops:
+        return np.log(np.maximum(outputs, least)) - np.log(np.maximum(1 - outputs, least))
+    return outputs
 
 
 def _read(body: Graph) -> set[str]:

@@ -31,6 +31,10 @@ class Logits:
         Share of each weight in the variance.
     nonlinear : ndarray, shape (n, turns)
         Share of the variance that no linear fit explains; it is spread over the features in proportion.
+    along : ndarray, shape (r,), or None
+        Direction of the features, of length one, along which the logits bend.
+    bend : ndarray, shape (n, turns), or None
+        Where an instance lies `t` standard deviations along it, ``bend * (t**2 - 1)`` is added to a logit.
     """
 
     mean: np.ndarray
@@ -38,20 +42,25 @@ class Logits:
     features: np.ndarray
     by_weight: dict[str, np.ndarray]
     nonlinear: np.ndarray
+    along: np.ndarray | None = None
+    bend: np.ndarray | None = None
 
     @property
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
-        return np.einsum("ntr,ntr->nt", self.features, self.features)
+        smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
+        return smooth if self.bend is None else smooth + 2 * self.bend**2
 
-    def first(self, count: int) -> Logits:
-        """Return the law of the first inputs alone."""
+    def take(self, places: slice | np.ndarray) -> Logits:
+        """Return the law of some of the inputs."""
         return Logits(
-            self.mean[:count],
-            self.columns[:count],
-            self.features[:count],
-            {n: v[:count] for n, v in self.by_weight.items()},
-            self.nonlinear[:count],
+            self.mean[places],
+            self.columns[places],
+            self.features[places],
+            {n: v[places] for n, v in self.by_weight.items()},
+            self.nonlinear[places],
+            self.along,
+            None if self.bend is None else self.bend[places],
         )
 
     def with_nonlinear(self, share: float) -> Logits:
@@ -60,11 +69,15 @@ class Logits:
         Nonlinear parts of different elements count as independent, and cancel in truth where a network has learnt to
         be robust; how much is left is measured on pilot instances.
         """
-        total = self.var
-        kept = total - (1 - share) * self.nonlinear
-        scale = np.sqrt(np.divide(np.maximum(kept, 0), total, out=np.ones_like(kept), where=total > 0))
+        smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
+        return self.with_variance(smooth - (1 - share) * self.nonlinear, share * self.nonlinear)
+
+    def with_variance(self, smooth: np.ndarray, nonlinear: np.ndarray) -> Logits:
+        """Return the law with features of these squared lengths, shape (n, turns)."""
+        total = np.einsum("ntr,ntr->nt", self.features, self.features)
+        scale = np.sqrt(np.divide(np.maximum(smooth, 0), total, out=np.ones_like(total), where=total > 0))
         features = self.features * scale[:, :, None].astype(np.float32)
-        return replace(self, features=features, nonlinear=share * self.nonlinear)
+        return replace(self, features=features, nonlinear=nonlinear)
 
 
 class _Sketch:
@@ -76,21 +89,21 @@ class _Sketch:
 
     def __init__(self, size: int, sd: Mapping[str, np.ndarray], seed: int) -> None:
         self.size = size
-        self.signs: dict[str, np.ndarray] = {}
+        self.signed: dict[str, np.ndarray] = {}
         for i, (name, scale) in enumerate(sd.items()):
             rng = np.random.default_rng([seed, i])
             signs = np.where(rng.integers(0, 2, scale.size, dtype=np.int8), np.float32(1), np.float32(-1))
-            self.signs[name] = signs * scale.reshape(-1).astype(np.float32)
+            self.signed[name] = signs * scale.reshape(-1).astype(np.float32)
 
-    def add(self, features: np.ndarray, weight: str, gradient: np.ndarray) -> None:
-        """Add the features of derivatives (n, elements) with respect to a weight."""
-        signs, r = self.signs[weight], self.size
-        n, count = gradient.shape
-        whole = count // r
+    def add(self, features: np.ndarray, weight: str, gradient: np.ndarray) -> np.ndarray:
+        """Add the features of derivatives (n, elements) with respect to a weight; return the variance that it gives."""
+        scaled = gradient * self.signed[weight]
+        n, count = scaled.shape
+        whole = count // self.size * self.size
         if whole:
-            blocks = gradient[:, : whole * r].reshape(n, whole, r)
-            features += np.einsum("nkr,kr->nr", blocks, signs[: whole * r].reshape(whole, r))
-        features[:, : count - whole * r] += gradient[:, whole * r :] * signs[whole * r :]
+            features += scaled[:, :whole].reshape(n, -1, self.size).sum(axis=1)
+        features[:, : count - whole] += scaled[:, whole:]
+        return np.einsum("ne,ne->n", scaled, scaled)
 
 
 def logits(
@@ -160,12 +173,11 @@ def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> 
     nonlinear = np.zeros((n, turns))
     for turn, seed in passage.seeds(name, columns):
         for share in passage.back(name, seed):
-            variance = to_numpy(share.variance(n))
             if share.stored is None:
-                nonlinear[:, turn] += variance
+                nonlinear[:, turn] += to_numpy(share.variance(n))
                 continue
             gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
-            sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
+            variance = sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
     total = sum(shares.values(), start=np.zeros((n, turns))) + nonlinear
     length = np.einsum("ntr,ntr->nt", found, found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,21 @@ from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import choice
+from kppstat.prediction.bend import bent, direction
 from kppstat.prediction.distribution import DRAWS, of_all, scores
+from kppstat.prediction.fit import best_fit
 from kppstat.prediction.gradients import kpp_gradients
-from kppstat.prediction.head import split
+from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import Logits, logits
 from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
 from kppstat.prediction.result import Prediction, percentile
-from kppstat.propagate import Calibration, calibrate, forward, without_rule
+from kppstat.propagate import calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
 
+_SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
 _SLOPES = 256  # inputs whose margins are differentiated
-_MOST = 10  # logits of an input that are followed
-_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried on the pilot
+_MOST, _LEADERS = 10, 5  # logits of an input that are followed: in general, and to tell which one is the largest
 _FITTING = 1024  # draws for each trial
-_APART = 0.6  # ratio of spreads on the pilot from which on they disagree
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -106,7 +106,7 @@ def predict(
     head, tail = split(model.graph)
     require_rules(head, moments)
     total = len(data)
-    outputs = clean_outputs(model.graph, data, model.batch) if outputs is None else outputs
+    outputs = clean_outputs(model, data) if outputs is None else outputs
     measure = performance_named(performance)
     targets = measure.targets_from(outputs) if data.targets is None else data.targets
     measure = measure.fitted(outputs, targets)
@@ -114,9 +114,11 @@ def predict(
         raise SettingError(
             f"sensitivity is of the top-1 accuracy, not of {measure.name}", where="--sensitivity", remedy="Leave it out"
         )
+    behind = logits_from(outputs, tail)
     score_of = measure.scores(outputs, targets)
     size = model.batch or 64
-    first = choice.pilot(outputs, PILOT) if model.batch is None else np.arange(min(model.batch, total))
+    sample = choice.pilot(behind, _SAMPLE)
+    first = choice.pilot(behind, PILOT) if model.batch is None else np.arange(min(model.batch, total))
     score = _scorer(measure, tail, outputs, targets)
     seen: list[np.ndarray] = []
     leads: list[np.ndarray] = []
@@ -137,38 +139,52 @@ def predict(
     )
     here = first[: seen[0].size]
 
-    def law_of(rows: np.ndarray, calibration: Calibration | None) -> Logits:
-        columns = _likeliest(outputs[rows], targets[rows], measure)
+    def law_of(rows: np.ndarray, calibrated: bool, most: int) -> Logits:
+        columns = _likeliest(outputs[rows], targets[rows], measure, most)
         padded = np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))])
         wide = np.concatenate([columns, np.resize(columns, (len(padded) - len(rows), columns.shape[1]))])
-        law = logits(
-            head, data.batch(padded), moments, calibration, columns=wide, whole=data.whole, size=size, seed=seed
-        )
-        return law.first(len(rows))
+        used = calibration if calibrated else None
+        law = logits(head, data.batch(padded), moments, used, columns=wide, whole=data.whole, size=size, seed=seed)
+        return law.take(slice(len(rows)))
 
-    trial = law_of(here, calibration)
-    fit = _best_fit(
-        {True: trial, False: law_of(here, None)},
+    def moved(rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the logits of these inputs with other weights, shape (n, outputs)."""
+        padded = np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))])
+        groups = [padded[i : i + size] for i in range(0, len(padded), size)]
+        found = [to_numpy(forward(head, data.batch(g), weights)[head.outputs[0].name]) for g in groups]
+        return np.concatenate([f.reshape(len(g), -1) for f, g in zip(found, groups, strict=True)])[: len(rows)]
+
+    evenly = law_of(sample, True, _MOST)
+    trial = law_of(here, True, _MOST)
+    fit = best_fit(
+        lambda calibrated: trial if calibrated else law_of(here, False, _MOST),
         lambda law: scores(law, lambda values, places: score(values, here[places]), _FITTING, seed),
         np.stack(seen),
     )
     if isinstance(measure, Top1):
         spread = float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean()))
-        rows, weights = choice.where_unclear(outputs, spread, inputs)
+        rows, weights = choice.where_unclear(behind, spread, inputs)
+        shift = choice.missed(behind, targets, spread, rows, weights)
     else:
         rows, weights = choice.evenly(outputs, inputs)
-    law = law_of(rows, calibration if fit.calibrated else None).with_nonlinear(fit.share)
+        shift = 0.0
+    law = law_of(rows, fit.calibrated, _LEADERS if isinstance(measure, Top1) else _MOST).with_nonlinear(fit.share)
+    along, step = direction(evenly, head, data.batch(sample), moments, calibration, whole=data.whole, size=size)
+    law = bent(law, along, step, moments, lambda other: moved(rows, other))
     drawn = scores(law, lambda values, places: score(values, rows[places]), draws, seed)
     level = float(score_of.mean())
-    performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high)
+    performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high, shift)
     sign = -1.0 if measure.loss else 1.0
     # A network that contradicts the usual law is not to be trusted to any variant of it; the closest is shown.
     notes = list(fit.rejected)
-    bent = float(trial.nonlinear.sum() / max(float(trial.var.sum()), 1e-300))
-    if bent > _BENT:
-        notes.append(f"{100 * bent:.0f} % of the variance of the logits is nonlinear in the weights")
-    passes = (len(rows) + 2 * len(here)) * (1 + 3 * law.columns.shape[1]) + len(first) * INSTANCES
-    share = _shares(law, weights)
+    curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
+    if curved > _BENT:
+        notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
+    turns, all_turns = law.columns.shape[1], evenly.columns.shape[1]
+    trials = len(here) * (1 + len(fit.rejected[:1]))
+    passes = len(rows) * (10 + 3 * turns) + (len(sample) + trials) * (1 + 3 * all_turns) + 4 * len(sample)
+    passes += len(first) * INSTANCES
+    share = _shares(evenly)
     slopes = None
     if sensitivity:
         slopes = kpp_gradients(model, variation, data, k, inputs=min(inputs, _SLOPES), seed=seed, outputs=outputs)
@@ -178,7 +194,7 @@ def predict(
         k=k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=_mse(law, _intended(head, data, rows, size), weights),
+        mse=_mse(evenly, moved(sample, {})),
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in share.items() if n},
@@ -201,59 +217,21 @@ def predict(
     )
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """A variant of the law, the scores that it draws for the pilot inputs, and what spoke against the usual one."""
-
-    calibrated: bool
-    share: float
-    drawn: np.ndarray
-    rejected: tuple[str, ...] = ()
-
-
-def _best_fit(laws: Mapping[bool, Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> _Fit:
-    """Choose whether correlations are corrected, and how much of the nonlinear variance counts.
-
-    All of both, unless the pilot instances contradict that: then the variant whose mean score of each pilot input is
-    closest to theirs. (Choosing always would add the pilot's own noise.)
-    """
-    usual = _Fit(True, 1.0, draw(laws[True]))
-    against = tuple(_disagreements(usual.drawn, seen))
-    if not against:
-        return usual
-    best, least = usual, np.inf
-    for calibrated, law in laws.items():
-        for share in _SHARES:
-            drawn = draw(law.with_nonlinear(share))
-            error = float(((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum())
-            if error < least:
-                best, least = _Fit(calibrated, share, drawn, against), error
-    return best
-
-
 def predictable(model: Model) -> list[str]:
     """Return the operators, by name, that keep this model from being predicted; empty where nothing does."""
     return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
 
 
-def _intended(head: Graph, data: Dataset, chosen: np.ndarray, size: int) -> np.ndarray:
-    """Logits of the intended weights, shape (n, outputs)."""
-    name = head.outputs[0].name
-    groups = [chosen[i : i + size] for i in range(0, len(chosen), size)]
-    return np.concatenate([to_numpy(forward(head, data.batch(g))[name]).reshape(len(g), -1) for g in groups])
-
-
-def _mse(law: Logits, intended: np.ndarray, weights: np.ndarray) -> float:
+def _mse(law: Logits, intended: np.ndarray) -> float:
     shift = np.take_along_axis(law.mean - intended, law.columns, axis=1)
-    each = (shift**2 + law.var).mean(axis=1)
-    return float(each @ weights / weights.sum())
+    return float((shift**2 + law.var).mean())
 
 
-def _shares(law: Logits, weights: np.ndarray) -> dict[str, float]:
+def _shares(law: Logits) -> dict[str, float]:
     """Share of each weight in the variance of the logits; under the empty name that of nonlinear terms."""
-    total = float(law.var.mean(axis=1) @ weights)
+    total = float(law.var.sum())
     parts = {**dict(sorted(law.by_weight.items())), "": law.nonlinear}
-    return {n: float(v.mean(axis=1) @ weights) / total if total > 0 else 0.0 for n, v in parts.items()}
+    return {n: float(v.sum()) / total if total > 0 else 0.0 for n, v in parts.items()}
 
 
 def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -264,18 +242,18 @@ def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return picked[:, 0] - picked[:, -1] if flat.shape[1] > 1 else picked[:, 0]
 
 
-def _likeliest(outputs: np.ndarray, targets: np.ndarray, measure: Performance) -> np.ndarray:
+def _likeliest(outputs: np.ndarray, targets: np.ndarray, measure: Performance, most: int) -> np.ndarray:
     """Choose the logits that are followed: all where they are few, else the largest and that of the right class."""
     n = len(outputs)
     flat = outputs.reshape(n, -1)
-    if flat.shape[1] <= _MOST:
+    if flat.shape[1] <= most:
         return np.broadcast_to(np.arange(flat.shape[1]), (n, flat.shape[1])).copy()
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
         raise SettingError(
             f"{measure.name} of {flat.shape[1]} outputs cannot be predicted",
-            remedy=f"Predict an accuracy, or a model of at most {_MOST} outputs; sampling takes any performance",
+            remedy=f"Predict an accuracy, or a model of at most {most} outputs; sampling takes any performance",
         )
-    columns = np.argsort(-flat, axis=1, kind="stable")[:, :_MOST]
+    columns = np.argsort(-flat, axis=1, kind="stable")[:, :most]
     absent = ~(columns == targets[:, None]).any(axis=1)
     columns[absent, -1] = targets[absent]
     return columns
@@ -294,23 +272,3 @@ def _scorer(
         return measure.scores(values, targets[rows])
 
     return score
-
-
-def _disagreements(predicted: np.ndarray, seen: np.ndarray) -> list[str]:
-    """Compare the prediction with the pilot instances on the same inputs; say where they differ by more than chance."""
-    notes = []
-    ours, theirs = predicted.mean(axis=1), seen.mean(axis=1)
-    # If the prediction held, the pilot would spread as predicted, whatever it happens to show.
-    error = max(theirs.std(ddof=1), ours.std(ddof=1)) / np.sqrt(len(theirs))
-    if abs(ours.mean() - theirs.mean()) > 3 * error + 1e-9:
-        notes.append(
-            f"{len(theirs)} pilot instances have a mean performance of {theirs.mean():.4g} on {seen.shape[1]} inputs, "
-            f"for which {ours.mean():.4g} is predicted"
-        )
-    narrow, wide = sorted((ours.std(ddof=1), theirs.std(ddof=1)))
-    # A single input that flips in one of few instances is no evidence.
-    if narrow < _APART * wide and wide - narrow > 1 / seen.shape[1]:
-        notes.append(
-            f"pilot instances spread by {theirs.std(ddof=1):.3g}, for which {ours.std(ddof=1):.3g} is predicted"
-        )
-    return notes

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kppstat.cli import BAD_INPUT, run
-from kppstat.demo import NOISE_TRAINED
+from kppstat.demo import MODEL, NOISE_TRAINED
 
 
 def test_prediction_names_itself_as_one(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +25,7 @@ def test_sensitivity_names_the_dearest_layer(
     few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch")
-    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--sigma", "0.06", "--inputs", "40"]
+    words = ["predict", str(MODEL), "--data", str(few_inputs), "--sigma", "0.03", "--inputs", "60"]
     assert (
         run([*words, "--sensitivity", "--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "o.svg")]) == 0
     )

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kppstat.array import normal_cdf
 from kppstat.data import Dataset
 from kppstat.data import load as load_data
 from kppstat.errors import ModelError, NoiseError, SettingError
@@ -18,11 +19,13 @@ from kppstat.noise import Correlated, Gaussian, Variation, normals
 from kppstat.onnx_io import Model, load
 from kppstat.performance import CrossEntropy, Top1
 from kppstat.prediction import predict
+from kppstat.prediction.bend import bent, direction
+from kppstat.prediction.choice import missed
 from kppstat.prediction.distribution import of_all, scores
+from kppstat.prediction.fit import best_fit
 from kppstat.prediction.head import split
-from kppstat.prediction.logits import Logits, _Sketch
-from kppstat.prediction.predict import _best_fit
-from kppstat.propagate import forward
+from kppstat.prediction.logits import Logits, _Sketch, logits
+from kppstat.propagate import Calibration, forward
 
 CLASSES, FEATURES, HIDDEN = 4, 12, 24
 
@@ -139,7 +142,7 @@ def test_pilot_instances_that_contradict_the_law_take_its_trust() -> None:
     law = Logits(np.tile([1.0, 0.0], (20, 1)), np.tile([0, 1], (20, 1)), features, {}, np.full((20, 2), 8.0))
     right = np.zeros(20, np.int64)
     steady = np.ones((64, 20))
-    fit = _best_fit({True: law}, lambda lw: scores(lw, lambda v, r: Top1().scores(v, right[r]), 500), steady)
+    fit = best_fit(lambda calibrated: law, lambda lw: scores(lw, lambda v, r: Top1().scores(v, right[r]), 500), steady)
     assert fit.share == 0.0
     assert "64 pilot instances have a mean performance of 1 " in fit.rejected[0]
 
@@ -203,3 +206,64 @@ def test_a_part_is_brought_to_the_spread_of_the_whole() -> None:
     part = of_all(whole[:, :100], np.ones(100), np.full(100, 0.01), 1.0, 2000, 0.0, 1.0)
     assert part.std() == pytest.approx(whole.mean(1).std(), rel=0.03)
     assert part.mean() == pytest.approx(whole.mean(), abs=0.003)
+
+
+def test_what_all_inputs_lose_far_out_is_drawn() -> None:
+    """One logit that falls with the square of a single normal: its law has that skew."""
+    features = np.zeros((1, 2, 8), np.float32)
+    features[0, 0, 0] = 0.5
+    along = np.zeros(8, np.float32)
+    along[0] = 1
+    bend = np.array([[-0.4, 0.0]], np.float32)
+    law = Logits(np.zeros((1, 2)), np.array([[0, 1]]), features, {}, np.zeros((1, 2)), along, bend)
+    assert law.var[0, 0] == pytest.approx(0.5**2 + 2 * 0.4**2)
+    drawn = scores(law, lambda v, rows: v[:, 0], 20_000)[:, 0]
+    t = np.linspace(-8, 8, 200_001)
+    density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
+    below = density[0.5 * t - 0.4 * (t * t - 1) <= -1.5].sum() / density.sum()
+    assert (drawn <= -1.5).mean() == pytest.approx(below, abs=0.003)
+    assert drawn.mean() == pytest.approx(0, abs=0.01)
+
+
+def test_the_bend_is_that_of_the_moved_network(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    head, _ = split(model.graph)
+    rows = np.arange(40)
+    exact = {w.name: Gaussian(0.1).moments(model.graph.constants[w.name]) for w in model.weights}
+    columns = np.broadcast_to(np.arange(CLASSES), (40, CLASSES)).copy()
+    law = logits(head, data.batch(rows), exact, None, columns=columns)
+    along, step = direction(law, head, data.batch(rows), exact, Calibration({}, {}, 0))
+    assert np.linalg.norm(along) == pytest.approx(1, abs=1e-4)
+    assert sum((s**2 / exact[n][1]).sum() for n, s in step.items()) == pytest.approx(1, rel=1e-4)
+
+    def moved(weights: dict[str, np.ndarray]) -> np.ndarray:
+        return forward(head, data.batch(rows), weights)[head.outputs[0].name]
+
+    # Where the logits go along the direction is what the features say, to first order.
+    little = {n: exact[n][0] + 0.01 * s for n, s in step.items()}
+    slope = (moved(little) - moved({})) / 0.01
+    assert np.corrcoef(slope.ravel(), (law.features @ along).ravel())[0, 1] > 0.98
+    curved = bent(law, along, step, exact, moved)
+    assert curved.bend is not None
+    far = moved({n: exact[n][0] + 3 * s for n, s in step.items()})
+    back = moved({n: exact[n][0] - 3 * s for n, s in step.items()})
+    np.testing.assert_allclose(curved.bend, (far + back - 2 * moved({})) / 18, atol=1e-4)
+
+
+def test_a_guess_for_every_input_corrects_the_chosen_ones() -> None:
+    """Over many ways to choose, the corrected sum is the mean and varies less."""
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(0, 2, (2000, 2))
+    targets = (outputs[:, 1] + rng.normal(0, 0.4, 2000) > outputs[:, 0]).astype(np.int64)
+    signs = np.where(targets == 1, 1.0, -1.0)
+    margin = signs * (outputs[:, 1] - outputs[:, 0])
+    change = normal_cdf(margin / 1.2) - (margin > 0)
+    errors = []
+    for _ in range(60):
+        rows = rng.choice(2000, 80, replace=False)
+        weights = np.full(80, 1 / 80)
+        plain = weights @ change[rows]
+        errors.append((plain - change.mean(), plain + missed(outputs, targets, 1.0, rows, weights) - change.mean()))
+    before, after = np.std(errors, axis=0)
+    assert after < 0.5 * before
+    assert abs(np.mean(errors, axis=0)[1]) < 3 * after / np.sqrt(60)
