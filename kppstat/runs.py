@@ -238,13 +238,15 @@ def _known_prefix(pending: list[tuple[Task, Evaluation | None]]) -> Iterator[Eva
 
 
 def _key(task: Task) -> tuple[int, int, int]:
-    if task.rows is None and task.move is None:
+    if task.rows is None and task.move is None and not task.mix:
         return task.index, -1, 0
     digest = hashlib.blake2b(digest_size=7)
     if task.rows is not None:
         digest.update(np.ascontiguousarray(task.rows, np.int64).tobytes())
     if task.move is not None:
         digest.update(task.move.along + np.ascontiguousarray(task.move.place, np.float32).tobytes())
+    if task.mix:
+        digest.update(np.array(task.mix, np.float64).tobytes())
     return task.index, int.from_bytes(digest.digest()), 0 if task.rows is None else len(task.rows)
 
 

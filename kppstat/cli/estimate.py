@@ -70,7 +70,8 @@ def estimate(
         Wanted half-width of the interval: percentage points as 0.5pp, or a number in the unit of the performance.
         Half a point where performance is a fraction.
     method
-        auto; mc: full evaluations; audited: most instances are judged by a random part of the inputs.
+        auto; mc: full evaluations; audited: most instances are judged by a random part of the inputs; tilted: more
+        instances where failures are expected, for small k (needs torch); subset: the same, searching failures first.
     guarantee
         exact, anytime (holds whenever you stop) or asymptotic. The strongest that suits the method is taken.
     max_evaluations
@@ -136,7 +137,7 @@ def estimate(
     if json is not None:
         write_json(result.to_dict(), json)
     if json != "-":
-        _answer(result, quiet=quiet)
+        _answer(result, study.outcome, quiet=quiet)
     if interrupted:
         return INTERRUPTED
     return 0 if result.converged else AT_BUDGET
@@ -209,7 +210,7 @@ def _line(study: Study, state: State, begun: float) -> Text:
     return Text("  ".join(parts), overflow="ellipsis", no_wrap=True)
 
 
-def _answer(result: Estimate, *, quiet: bool) -> None:
+def _answer(result: Estimate, outcome: tuple[str, ...], *, quiet: bool) -> None:
     print(result.summary())
     if quiet:
         return
@@ -224,12 +225,15 @@ def _answer(result: Estimate, *, quiet: bool) -> None:
         ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)} over {result.instances:,} instances"),
         ("clean", result.show(result.clean)),
         ("cost", f"{result.evaluations:,.1f} evaluations of {result.inputs:,} inputs, everything counted"),
+        ("plain Monte Carlo", f"{result.factor:.3g} times the cost" if result.factor else "not compared"),
         ("time", duration(result.seconds)),
         ("method, seed", f"{result.method}, {result.seed}"),
         ("stopped", result.stop_reason),
     ):
         table.add_row(name, value)
     err.print(table)
+    for note in outcome:
+        err.print(f"note: {note}", style="dim", soft_wrap=True, markup=False)
 
 
 def _report(study: Study, result: Estimate, path: Path) -> None:

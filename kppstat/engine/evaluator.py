@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
+Mix = tuple[tuple[int, float], ...]
+
+
 class Cancelled(KppstatError):
     """The run was stopped before this evaluation was done."""
 
@@ -113,7 +116,7 @@ class Evaluator:
         if self.targets is None:
             raise SettingError("the data has no targets", remedy="Call fit with the outputs of the clean model first")
         begun = time.perf_counter()
-        outputs = self.run(self.session(task.index, move=task.move), task.rows)
+        outputs = self.run(self.session(task.index, move=task.move, mix=task.mix), task.rows)
         targets = self.targets if task.rows is None else self.targets[task.rows]
         scores = self.performance.scores(outputs, targets)
         return Evaluation(task.index, task.rows, scores, time.perf_counter() - begun)
@@ -131,7 +134,7 @@ class Evaluator:
         self.performance = self.performance.fitted(clean_outputs, self.targets)
         return self.performance.scores(clean_outputs, self.targets)
 
-    def normals(self, index: int, move: Move | None = None) -> dict[str, np.ndarray]:
+    def normals(self, index: int, move: Move | None = None, mix: Mix = ()) -> dict[str, np.ndarray]:
         """Return the standard normals of an instance by the name of the weight, float32.
 
         Parameters
@@ -139,25 +142,30 @@ class Evaluator:
         index : int
         move : Move, optional
             Where the instance is moved to.
+        mix : tuple of (int, float)
+            What it is a combination of; see `Task`.
 
         Raises
         ------
         SettingError
             If it is to be moved along other directions than those of the evaluator.
         """
-        z = {
-            w.name: instance_normals(self.variation.of(w.name), self.seed, index, w.position, w.shape)
-            for w in self.weights
-        }
+        z: dict[str, np.ndarray] = {}
+        for number, coefficient in mix or ((index, 1.0),):
+            for w in self.weights:
+                part = instance_normals(self.variation.of(w.name), self.seed, number, w.position, w.shape)
+                if coefficient != 1:
+                    part *= np.float32(coefficient)
+                z[w.name] = z[w.name] + part if w.name in z else part
         if move is None:
             return z
         if self.directions is None or self.directions.digest != move.along:
             raise SettingError("an instance cannot be moved along directions that the engine does not have")
         return self.directions.moved(z, move.place)
 
-    def programmed(self, index: int, move: Move | None = None) -> dict[str, np.ndarray]:
+    def programmed(self, index: int, move: Move | None = None, mix: Mix = ()) -> dict[str, np.ndarray]:
         """Return the programmed weights of an instance by name."""
-        normals = self.normals(index, move)
+        normals = self.normals(index, move, mix)
         return {name: self.variation.of(name).weights(self.intended[name], z) for name, z in normals.items()}
 
     def outputs(self, index: int | None, rows: np.ndarray | None = None) -> np.ndarray:
@@ -170,9 +178,11 @@ class Evaluator:
         """
         return self.run(self.session(index), rows)
 
-    def session(self, index: int | None, threads: int | None = None, *, move: Move | None = None) -> InferenceSession:
+    def session(
+        self, index: int | None, threads: int | None = None, *, move: Move | None = None, mix: Mix = ()
+    ) -> InferenceSession:
         """Return a session of an instance, moved where it shall be, or of the clean model (None)."""
-        weights = self.intended if index is None else self.programmed(index, move)
+        weights = self.intended if index is None else self.programmed(index, move, mix)
         template = self._ready_template()
         return build(template.patched(weights), threads=threads or self.feeding.threads, optimised=template.optimised)
 

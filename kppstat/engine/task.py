@@ -35,11 +35,15 @@ class Task:
         Numbers of the inputs; None stands for all of them.
     move : Move or None
         Where the instance is moved to; None leaves it where its number puts it.
+    mix : tuple of (int, float)
+        Numbers of instances and coefficients whose squares add to 1: the instance's normals are this combination of
+        theirs. Empty: its own.
     """
 
     index: int
     rows: np.ndarray | None = None
     move: Move | None = None
+    mix: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from kppstat.errors import SettingError
 
 Guarantee = Literal["exact", "anytime", "asymptotic"]
-Method = Literal["auto", "mc", "audited"]
+Method = Literal["auto", "mc", "audited", "tilted", "subset"]
 
 #: Share of the error that serves the end of a run by somebody who sees the interval; planned ends have the rest.
 BY_HAND = 0.1
@@ -34,7 +34,8 @@ class Question:
     guarantee : str, optional
         ``exact``, ``anytime`` or ``asymptotic``; None takes the strongest that suits the method.
     method : str
-        ``auto``, ``mc`` (full evaluations) or ``audited`` (most instances judged by a part of the inputs).
+        ``auto``, ``mc`` (full evaluations), ``audited`` (most instances judged by a part of the inputs), ``tilted``
+        (more instances where failures are expected) or ``subset`` (tilted, with failures searched for level by level).
     max_evaluations : float, optional
         Budget of cost, in full passes over the inputs.
     max_time : float, optional

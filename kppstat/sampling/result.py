@@ -126,6 +126,10 @@ class Estimate:
         States on the way, thinned; as scores.
     notes : tuple of str
         What the reader must know: what was done to model and data, what was chosen and why.
+    factor : float, optional
+        How many times the cost plain Monte Carlo would take for an interval as narrow, as far as the run can tell.
+    hidden_mass : float, optional
+        Of tilted sampling: no more of all instances than this fail where the surrogate sees no reason for it; exact.
     """
 
     kpp: float
@@ -159,6 +163,8 @@ class Estimate:
     values: np.ndarray = field(repr=False)
     trace: tuple[State, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    factor: float | None = None
+    hidden_mass: float | None = None
 
     def summary(self) -> str:
         """Return the answer in one honest sentence."""
@@ -222,5 +228,5 @@ def shown(performance: float, *, fraction: bool) -> str:
 _JSON = (
     "kpp", "ci_low", "ci_high", "confidence", "guarantee", "k", "sigma", "noise", "method", "performance", "clean",
     "mean", "sd", "evaluations", "instances", "inputs", "converged", "half_width", "stop_reason", "seed", "seconds",
-    "model", "data", "model_sha256", "data_sha256", "versions", "notes",
+    "model", "data", "model_sha256", "data_sha256", "versions", "notes", "factor", "hidden_mass",
 )  # fmt: skip

@@ -24,8 +24,13 @@ from kppstat.performance import Performance, performance_named
 from kppstat.runs import Journal, Reveal
 from kppstat.sampling.audited import Audited
 from kppstat.sampling.monte_carlo import MonteCarlo
+from kppstat.sampling.policy import chosen, saving
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
+from kppstat.sampling.subset import SubsetSimulation, SubsetSpace
+from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_slopes import obstacle
+from kppstat.sampling.tilted_space import NetworkSpace
 
 TRACE = 400  # states kept for the figure of convergence
 
@@ -101,8 +106,8 @@ class Study:
         self.performance = evaluator.performance  # now fitted to the outputs of the clean model
         self.clean = float(self.clean_scores.mean())
         self.half_width, self.notes = self._half_width()
-        self.estimator = self._choose(first)
         self.journal = None if run is None else Journal(run, self._identity(), resume=resume)
+        self.estimator = self._choose(first)
         self.trace: list[State] = []
 
     def __enter__(self) -> Study:
@@ -157,6 +162,12 @@ class Study:
         if not self.trace or not self.trace[-1].evaluations:
             raise SettingError("no instance was evaluated", remedy="Allow more time or evaluations")
         final, sample, q = self.trace[-1], self.estimator.sample(), self.question
+        found = self.estimator.findings() if isinstance(self.estimator, Tilted) else None
+        factor = math.nan
+        if found is not None:
+            factor = found.factor
+        elif not isinstance(self.estimator, MonteCarlo):
+            factor = saving(sample.performance, q, final.half_width, final.evaluations)
         low, high = max(final.low, self.performance.low), min(final.high, self.performance.high)
         loss = self.performance.loss
         sign = -1.0 if loss else 1.0
@@ -191,16 +202,38 @@ class Study:
             versions=versions(),
             values=sign * sample.performance,
             trace=tuple(self.trace),
-            notes=(*self.model.notes, *self.data.notes, *self.notes, *self.engine.plan.notes),
+            notes=(*self.model.notes, *self.data.notes, *self.notes, *self.engine.plan.notes, *self.outcome),
+            factor=factor if math.isfinite(factor) else None,
+            hidden_mass=None if found is None else found.hidden_mass,
         )
 
-    def _choose(self, first: int) -> Audited | MonteCarlo:
-        """Take the method asked for; ``auto`` audits wherever scores have bounds, because an audit needs them."""
+    @property
+    def outcome(self) -> tuple[str, ...]:
+        """What the estimator says of its run beside the interval."""
+        return self.estimator.notes if isinstance(self.estimator, Tilted) else ()
+
+    def _choose(self, first: int) -> Audited | MonteCarlo | Tilted:
+        """Take the method asked for, or the one that suits the question best."""
         low, high = self.performance.low, self.performance.high
         bounded = math.isfinite(low) and math.isfinite(high)
-        if self.question.method == "mc" or (self.question.method == "auto" and not bounded):
+        method, reason = chosen(
+            self.question, bounded=bounded, obstacle=obstacle(self.engine.evaluator, self.model.graph)
+        )
+        if self.question.method == "auto" and self.question.guarantee == "asymptotic":
+            self.notes = (*self.notes, f"Method {method}: {reason}.")
+        if method == "mc":
             return MonteCarlo(self.question, self.half_width, first=first)
-        return Audited(self.question, self.half_width, inputs=len(self.data), low=low, high=high, first=first)
+        inputs = len(self.data)
+        if method == "audited":
+            return Audited(self.question, self.half_width, inputs=inputs, low=low, high=high, first=first)
+        keep = None if self.journal is None else self.journal.keep
+        if method == "subset":
+            searched = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p)
+            return SubsetSimulation(
+                self.question, self.half_width, searched, inputs=inputs, low=low, high=high, first=first
+            )
+        space = NetworkSpace(self.engine, self.model.graph, first, keep)
+        return Tilted(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first)
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width

@@ -1,0 +1,145 @@
+"""Efficiency and coverage of tilted sampling on replayed instances of real networks.
+
+Each replay holds the 0/1 scores of thousands of instances with their coordinates along directions that came from
+gradients. Pools are drawn from it with replacement, scores are revealed only as they are paid for, and everything paid
+is counted; 32 gradients on a twentieth of the inputs are counted although the coordinates are given. The factor is what
+plain Monte Carlo with the exact interval of fixed size needs for the same width, in expectation over samples of the
+same population, over the cost.
+
+    python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.audit_replay import Replay
+from kppstat.engine import Evaluation, Move, Task
+from kppstat.runs import Reveal
+from kppstat.sampling.question import Question
+from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_slopes import passes
+
+#: Percent, and instances of plain Monte Carlo whose width is asked for.
+CASES = ((1.0, 8000), (1.0, 20_000), (0.1, 20_000), (0.1, 60_000))
+
+
+class Population:
+    """Instances with known scores and coordinates, as a space and an engine."""
+
+    def __init__(self, path: Path, count: int, seed: int) -> None:
+        with np.load(path, allow_pickle=False) as data:
+            self.packed, z = data["correct"], data["z"]
+        self.places = np.ascontiguousarray(z[:, 4 : 4 + count], np.float32)
+        self.seed, self.guess, self.cost, self.hints = seed, None, 0.0, self.places[:0]
+        self.inputs = 8 * self.packed.shape[1]
+        self._member = {place.tobytes(): i for i, place in enumerate(self.places)}
+
+    def find(self, reveal: Reveal) -> None:
+        self.cost = passes(32, self.inputs // 20, self.inputs)
+
+    def place(self, index: int) -> np.ndarray:
+        return self.places[self._nominal(index)]
+
+    def move(self, place: np.ndarray) -> Move:
+        return Move(place, b"replay")
+
+    def pool(self, number: int, start: int, count: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, 7, number, start))
+        return self.places[rng.integers(0, len(self.places), count)]
+
+    def _nominal(self, index: int) -> int:
+        return int(np.random.default_rng((self.seed, 8, index)).integers(0, len(self.places)))
+
+    def reveal(self, tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            member = self._nominal(task.index) if task.move is None else self._member[task.move.place.tobytes()]
+            scores = np.unpackbits(self.packed[member])[task.rows].astype(np.float64)
+            yield Evaluation(task.index, task.rows, scores, 0.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    replay: str
+    k: float
+    half_width: float
+    repetition: int
+    cost: float
+    width: float
+    plain: float
+    factor: float
+    factor_own: float
+    correlation: float
+    hidden_mass: float
+    instances: int
+    waves: int
+    covered: bool
+    converged: bool
+    seconds: float
+
+
+def measure(path: Path, replay: Replay, k: float, half_width: float, repetition: int, count: int) -> Row:
+    space = Population(path, count, repetition)
+    tilted = Tilted(Question(k=k, seed=repetition), half_width, space, inputs=space.inputs)
+    begun = time.process_time()
+    *_, end = tilted.states(space.reveal)
+    width = end.high - end.low
+    found = tilted.findings()
+    plain = replay.plain_size(width, k)
+    return Row(
+        replay.name, k, half_width, repetition, end.evaluations, width, plain, plain / end.evaluations,
+        found.factor, found.correlation, found.hidden_mass, end.instances, len(tilted._waves),
+        end.low <= replay.kpp(k) + 1e-12 and replay.kpp(k) <= end.high + 1e-12, end.converged,
+        time.process_time() - begun,
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replay", type=Path, default=Path(__file__).parents[2] / "shared" / "replay")
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--directions", type=int, default=8)
+    parser.add_argument("--only", default="", help="part of the name of a replay")
+    parser.add_argument("--case", type=int, nargs="*", default=list(range(len(CASES))))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rows = []
+    for path in sorted(given.replay.glob("*.npz")):
+        if given.only not in path.stem:
+            continue
+        replay = Replay(path)
+        for k, plain in (CASES[i] for i in given.case):
+            half = replay.plain_width(plain, k) / 2
+            mine = [measure(path, replay, k, half, r, given.directions) for r in range(given.repetitions)]
+            rows += mine
+            middle = {n: float(np.median([asdict(r)[n] for r in mine])) for n in ("cost", "width", "waves")}
+            lower, factor, upper = np.quantile([r.factor for r in mine], [0.25, 0.5, 0.75])
+            print(
+                f"{replay.name}: k = {k:g}, half-width {100 * half:.3f} points: factor {factor:.1f} "
+                f"(quartiles {lower:.1f} to {upper:.1f}; "
+                f"own account {np.median([r.factor_own for r in mine]):.1f}), cost {middle['cost']:.0f}, "
+                f"width {100 * middle['width']:.3f}, waves {middle['waves']:.0f}, correlation "
+                f"{np.median([r.correlation for r in mine]):.2f}, covered {np.mean([r.covered for r in mine]):.2f}, "
+                f"converged {np.mean([r.converged for r in mine]):.2f}, hidden mass at most "
+                f"{100 * np.median([r.hidden_mass for r in mine]):.2f} %, {np.median([r.seconds for r in mine]):.1f} s",
+                flush=True,
+            )
+    if given.out and rows:
+        with given.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])))
+            writer.writeheader()
+            writer.writerows(asdict(r) for r in rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""KPP from tilted instances: more of them where failures are expected, with weights that undo it exactly.
+
+1. A pilot of full evaluations teaches which inputs fail; gradients at a few instances give a few directions in the
+   space of the standard normals, along which instances are moved. Scouts teach a surrogate: what performance to expect
+   at which place. None of these count.
+2. Waves of instances count. Places are drawn from the nominal law and become instances with probabilities that the
+   surrogate decides; each instance is looked at in stages, and goes on with a probability that its scores so far decide
+   (`kppstat.sampling.tilted_wave`). Whatever the surrogate is worth, the estimate of the distribution function is
+   unbiased (`kppstat.stats.staged`); a good one makes it cheap.
+3. Waves go on until the interval is narrow enough.
+
+The interval is ``asymptotic``: it rests on a central limit theorem. No diagnostic can see a region of failures that the
+surrogate knows nothing of and no instance met. So the interval is always shown with an exact bound on the mass of such
+failures: from instances of the nominal share, drawn whatever the surrogate says, and audited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kppstat.errors import SettingError
+from kppstat.runs import Reveal
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Sample, State
+from kppstat.sampling.tilted_hidden import HiddenMass
+from kppstat.sampling.tilted_ledger import Looks, stages
+from kppstat.sampling.tilted_space import Space
+from kppstat.sampling.tilted_surrogate import Surrogate
+from kppstat.sampling.tilted_wave import RATIO, Plan, Recorder
+from kppstat.stats.interval import Interval
+from kppstat.stats.staged import Wave, distribution, staged_interval
+
+PILOT = 16
+#: Scouts, half of them nominal, and inputs of their first look; a quarter of them is looked at four times as closely.
+_SCOUTS, _LOOK = 240, 200
+#: Cost of the first wave, in evaluations; and by how much waves may grow on what is spent.
+_FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
+#: Before an interval is believed: waves that count, equally weighted events that would tell as much, and the most
+#: that one instance may make up of the estimate.
+_WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
+#: Of the spread of the pilot: nothing is expected more closely than this.
+_LEAST_SPREAD = 0.3
+#: A wave may cost this many times what it should; chance leaves out the rest.
+_TOLERANCE = 1.5
+#: Share of what waves cost that bounding the mass of hidden failures may cost.
+_BOUND_SHARE = 0.12
+REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What tilting was worth, for notes and records.
+
+    Attributes
+    ----------
+    factor : float
+        Evaluations that plain Monte Carlo needs for the same standard error, over the cost.
+    correlation : float
+        Of the surrogate with held-out performance.
+    hidden_mass : float
+        No more of all instances than this fail unseen by the surrogate, at the confidence of the interval, exactly.
+    hidden_low : float
+        Lower end of the interval if hidden failures make up all of `hidden_mass`; -inf where they would reach p.
+    events : float
+        Equally weighted events below the percentile that would tell as much.
+    """
+
+    factor: float
+    correlation: float
+    hidden_mass: float
+    hidden_low: float
+    events: float
+
+
+class Tilted:
+    """Tilted sampling; see the module.
+
+    Parameters
+    ----------
+    question : Question
+    half_width : float
+        Wanted half-width, in the unit of the scores.
+    space : Space
+        The directions.
+    inputs : int
+        Inputs of an evaluation.
+    low, high : float
+        Bounds of the scores.
+    first : int
+        Number of the first instance.
+
+    Raises
+    ------
+    SettingError
+        If scores have no bounds, or a stronger guarantee is asked for.
+    """
+
+    name = "tilted"
+
+    def __init__(
+        self,
+        question: Question,
+        half_width: float,
+        space: Space,
+        *,
+        inputs: int,
+        low: float = 0.0,
+        high: float = 1.0,
+        first: int = 0,
+    ) -> None:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SettingError(
+                f"tilted sampling needs scores with bounds, and these lie in {low:g} .. {high:g}",
+                where="--method",
+                remedy="Use --method mc for this performance",
+            )
+        if question.guarantee not in (None, "asymptotic"):
+            raise SettingError(
+                f"tilted sampling has an asymptotic interval with an exact bound beside it, and none that is "
+                f"{question.guarantee}",
+                where="--guarantee",
+                remedy="Use --method audited, or leave out --guarantee",
+            )
+        self._question, self._space, self._inputs, self._first = question, space, inputs, first
+        self._low, self._high = low, high
+        self._half = half_width / (high - low)
+        self._budget = math.inf if question.max_evaluations is None else float(question.max_evaluations)
+        self._pilot: list[float] = []
+        self._looks: Looks | None = None
+        self._waves: list[Recorder] = []
+        self._kpp, self._interval = math.nan, Interval(-math.inf, math.inf, question.confidence, "asymptotic")
+        self._events = self._largest = 0.0
+        self._hidden: HiddenMass | None = None
+        self._expected = math.nan
+        self._scouts = np.zeros(0, np.int64)
+
+    def states(self, reveal: Reveal) -> Iterator[State]:
+        """Run and yield states, the answer last; `reveal` evaluates tasks in order."""
+        q = self._question
+        self._looks = looks = Looks(reveal, self._inputs, self._low, self._high, q.seed, self._first)
+        count = max(2, int(min(PILOT, self._budget / 8)))
+        looks.add([None] * count)
+        for performance in looks.ledger.pilot(count):
+            self._pilot.append(performance)
+            yield self._state("pilot")
+        middle, spread = float(np.median(self._pilot)), max(float(np.std(self._pilot)), 1 / self._inputs)
+        guess = middle - math.sqrt(2 * math.log(1 / min(q.p, 0.5))) * spread if q.p < 0.5 else middle
+        looks.ledger.start(guess, guess, middle)
+        looks.learn(guess, middle)
+        yield self._state("taking gradients")
+        self._space.find(reveal)
+        yield from self._scout(looks)
+        yield from self._run(looks)
+
+    def conclude(self, reason: str, *, by_hand: bool) -> State:
+        """Return the last state when the run is ended from outside: what the finished waves say."""
+        del by_hand
+        return self._state(reason, done=True)
+
+    def sample(self) -> Sample:
+        """Return what is known of the nominal instances."""
+        values = self._low + (self._high - self._low) * self._nominal_values()
+        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+
+    def findings(self) -> Findings | None:
+        """Return what tilting was worth; None before the first wave is done."""
+        if not self._waves or not self._events:
+            return None
+        p, mass = self._question.p, self._hidden.bound() if self._hidden else 1.0
+        # As many values of plain Monte Carlo have a relative standard error of sqrt((1 - p) / (n p)).
+        factor = self._events * (1 - p) / p / self._cost
+        low = -math.inf
+        if mass < p:
+            low = staged_interval(self._counting, p - mass, self._question.confidence, low=0, high=1)[1].low
+        return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(low), self._events)
+
+    @property
+    def _counting(self) -> list[Wave]:
+        """Return the waves that count: all but the first, which teaches where the percentile lies, once there are."""
+        waves = [w.wave for w in self._waves]
+        return waves[1:] or waves
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader must know beside the interval."""
+        found = self.findings()
+        if found is None:
+            return ("The run ended before the first wave of instances: there is no interval yet.",)
+        notes = [
+            f"Tilted sampling took {found.factor:.3g} times fewer evaluations than plain Monte Carlo would; the "
+            f"surrogate's correlation with held-out performance is {found.correlation:.2f}.",
+            f"With {100 * self._question.confidence:g} % confidence, exactly, at most {100 * found.hidden_mass:.3g} % "
+            "of all instances fail where the surrogate sees no reason for it; the interval assumes that those met "
+            "are typical.",
+        ]
+        if found.factor < 3:
+            notes.append("Tilting does not pay here: --method audited is as cheap and promises more.")
+        return tuple(notes)
+
+    # -- scouts ---------------------------------------------------------------------------------------------------
+
+    def _scout(self, looks: Looks) -> Iterator[State]:
+        """Look at nominal instances and at some where gradients point, for the surrogate to learn from."""
+        count = int(min(_SCOUTS, max(16, 0.15 * self._budget * self._inputs / (2 * _LOOK))))
+        nominal = looks.add([None] * (count // 2))
+        pool = self._space.pool(4095, 0, 20_000)
+        guess = self._space.guess
+        if guess is None:
+            chosen = pool[: count - count // 2]
+        else:
+            order = np.argsort(guess(pool), kind="stable")
+            # Evenly over the levels of the guess, on a logarithmic scale from its lowest to its middle.
+            levels = np.geomspace(max(min(self._question.p, 0.5), 1e-3), 0.6, count - count // 2)
+            chosen = pool[order[(levels * (len(pool) - 1)).astype(int)]]
+        if len(self._space.hints):
+            chosen = np.concatenate([chosen, self._space.hints])
+        moved = looks.add([self._space.move(place) for place in chosen])
+        self._scouts = np.concatenate([nominal, moved])
+        for _ in looks.more(self._scouts, max(2, min(_LOOK, self._inputs // 2))):
+            yield self._state("scouting")
+        lowest = np.argsort(looks.ledger.book.estimates(self._scouts), kind="stable")[: count // 4]
+        for _ in looks.more(self._scouts[np.sort(lowest)], max(2, min(4 * _LOOK, self._inputs // 2))):
+            yield self._state("scouting")
+        ids = np.concatenate([np.arange(len(self._pilot)), nominal])
+        own = [self._space.place(self._first + int(i)) for i in ids]
+        self._known = [(np.concatenate([ids, moved]), np.concatenate([np.array(own), chosen]))]
+
+    def _learn(self, looks: Looks) -> Surrogate:
+        ids = np.concatenate([k[0] for k in self._known])
+        places = np.concatenate([k[1] for k in self._known])
+        met = looks.ledger.book.seen(ids) > 0  # the budget may have left some out
+        ids, places = ids[met], places[met]
+        values = looks.ledger.book.estimates(ids)
+        least = max(_LEAST_SPREAD * float(np.std(self._pilot)), 0.5 / self._inputs)
+        return Surrogate.fit(places, values, looks.variance(ids), self._space.guess, least)
+
+    # -- waves ----------------------------------------------------------------------------------------------------
+
+    def _run(self, looks: Looks) -> Iterator[State]:
+        q, sizes = self._question, stages(self._inputs)
+        boldness, ratio, percentile = np.ones(len(sizes)), RATIO, math.nan
+        cost = min(_FIRST, 0.4 * (self._budget - self._cost))
+        for number in range(4000):
+            surrogate = self._learn(looks)
+            if math.isnan(percentile):
+                percentile = self._first_percentile(surrogate)
+            middle = float(np.median(self._pilot))
+            looks.learn(percentile, middle)
+            most = min(_TOLERANCE * cost, 0.85 * (self._budget - self._cost))
+            plan = Plan(number, cost, most, percentile, q.p, boldness, ratio)
+            wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
+            for _ in wave.run():
+                yield self._state("looking at instances")
+            self._waves.append(wave)
+            self._known.append((wave.ids, wave.places))
+            self._conclude_waves()
+            yield from self._bound(looks, wave, percentile)
+            converged = self._converged()
+            left = self._budget - self._cost
+            if converged or left < max(2.0, 0.03 * self._budget):
+                yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
+                return
+            boldness, ratio = _next(wave, sizes, self._inputs, boldness)
+            percentile = self._kpp if math.isfinite(self._kpp) else percentile
+            cost = min(self._next_cost(), 0.85 * left if left > 10 else left)
+
+    def _first_percentile(self, surrogate: Surrogate) -> float:
+        """Return where the quantile lies if the surrogate is right."""
+        places = np.concatenate([self._space.pool(4094, i << 17, 1 << 17) for i in range(4)])
+        location = surrogate.location(places)
+        noise = np.random.default_rng(0).logistic(size=len(location)) / (math.pi / math.sqrt(3))
+        at = max(self._question.p, 20 / len(location))
+        return float(np.clip(np.quantile(location + noise * surrogate.spread(location), at), 0.0, 1.0))
+
+    def _conclude_waves(self) -> None:
+        q, waves = self._question, self._counting
+        self._kpp, self._interval = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
+        mean, error = distribution(waves, np.array([self._kpp]))
+        self._events = float((mean[0] / error[0]) ** 2) if error[0] > 0 else math.inf
+        total, at = sum(w.weight for w in waves), np.array([self._kpp])
+        parts = [w.weight / total * abs(w.corrections(at)).max(initial=0) / w.size for w in waves]
+        self._largest = max(parts) / q.p
+        if error[0] == 0:
+            self._events = 1 / q.p
+
+    def _converged(self) -> bool:
+        narrow = self._interval.half_width <= self._half
+        return narrow and len(self._waves) > _WAVES and self._events >= _EVENTS and self._largest <= _LARGEST_PART
+
+    def _next_cost(self) -> float:
+        """Return what the next wave should cost, for the wanted width if that is not too far."""
+        spent = sum(w.cost for w in (self._waves[1:] or self._waves))
+        ratio = self._interval.half_width / self._half if self._half > 0 else math.inf
+        wanted = spent * (1.1 * min(ratio, 1e3) ** 2 - 1)
+        self._expected = min(self._cost + max(wanted, 0.0), self._budget)
+        return float(np.clip(wanted, _SHRINK * spent, _GROWTH * spent))
+
+    def _bound(self, looks: Looks, wave: Recorder, percentile: float) -> Iterator[State]:
+        """Audit instances of the nominal share, to bound the mass of failures that the surrogate does not see."""
+        if self._hidden is None:
+            self._hidden = HiddenMass(looks, self._question.confidence, percentile)
+        ids, places = wave.ids[wave.nominal], wave.places[wave.nominal]
+        most = max(0.0, min(_BOUND_SHARE * wave.plan.cost, 0.5 * (self._budget - self._cost)))
+        for _ in self._hidden.audit(ids, self._waves[0].blind(places), most):
+            yield self._state("bounding hidden failures")
+
+    # -- what is known --------------------------------------------------------------------------------------------
+
+    @property
+    def _cost(self) -> float:
+        return (self._looks.ledger.cost if self._looks else 0.0) + self._space.cost
+
+    def _score(self, share: float) -> float:
+        return self._low + (self._high - self._low) * share
+
+    def _nominal_values(self) -> np.ndarray:
+        """Return the guessed performances of all nominal instances looked at."""
+        parts = [np.array(self._pilot)]
+        parts += [w.law[0][w.nominal] for w in self._waves]
+        return np.clip(np.concatenate(parts), 0.0, 1.0)
+
+    def _state(self, phase: str, *, done: bool = False, converged: bool = False) -> State:
+        return State(
+            instances=max(self._looks.count if self._looks else 0, 0),
+            evaluations=self._cost,
+            kpp=self._score(self._kpp),
+            low=self._score(self._interval.low),
+            high=self._score(self._interval.high),
+            guarantee="asymptotic",
+            phase=phase,
+            expected=self._expected,
+            done=done,
+            converged=converged,
+        )
+
+
+def _next(wave: Recorder, sizes: list[int], inputs: int, boldness: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return how much bolder each stage should be, and what all looks cost for each first one."""
+    cost, variance = wave.by_stage
+    if cost[0] <= 0 or variance.sum() <= 0:
+        return boldness, RATIO
+    part = np.sqrt((variance / variance.sum() + 0.02) / (cost / cost.sum() + 0.02))
+    new = np.clip(boldness * part**0.5, 0.3, 3.0)
+    return new / new[0], float(np.clip(cost.sum() / cost[0], 1.0, 50.0))

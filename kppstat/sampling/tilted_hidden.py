@@ -1,0 +1,75 @@
+"""An exact bound on the mass of failures that the surrogate does not see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from kppstat.sampling.tilted_ledger import Looks
+from kppstat.stats.audit import LOWER
+from kppstat.stats.weighted import share_bound
+
+__all__ = ["HiddenMass"]
+
+#: With which probability an audit may overlook a failure; the bound makes up for it.
+_ERROR = 0.05
+
+
+class HiddenMass:
+    """Counts failures in the blind spot of the surrogate among instances of the nominal share.
+
+    Threshold and blind spot are fixed before they are drawn. Each is audited: inputs are revealed until it is shown to
+    be above the threshold, with an error, or else it counts as a failure. The count is then at least binomial, and
+    Clopper and Pearson's limit holds at every sample size. Looks at later times share the error, so it holds at all.
+
+    Parameters
+    ----------
+    looks : Looks
+    confidence : float
+    threshold : float
+        A performance at or below this is a failure, as a share.
+    """
+
+    def __init__(self, looks: Looks, confidence: float, threshold: float) -> None:
+        self._looks, self._alpha, self.threshold = looks, 1 - confidence, threshold
+        self._draws = self._hits = 0
+        self._times = 0
+        self._best = 1.0
+
+    def audit(self, ids: np.ndarray, blind: np.ndarray, most: float) -> Iterator[int]:
+        """Audit the first of these nominal instances, as far as should cost so many evaluations; yield now and then.
+
+        Parameters
+        ----------
+        ids : ndarray of int
+            All instances of the nominal share of a wave.
+        blind : ndarray of bool
+            Whether the surrogate saw no reason to look at them; the others cannot be hidden failures.
+        most : float
+        """
+        ledger, inputs = self._looks.ledger, self._looks.inputs
+        needed = -math.log(_ERROR)
+        # How many is decided by what is known before them.
+        price = min(1.0, 2 * needed / max(float(ledger.rate_above[0]), 1e-9) / inputs)
+        count = int(most / price / max(float(blind.mean()), 1e-9)) if len(ids) else 0
+        draws = min(count, len(ids))
+        ids = ids[:draws][blind[:draws]]
+        open_, before = ids, ledger.cost
+        while len(open_) and ledger.cost - before < 2 * most:
+            shown = ledger.book.evidence(open_, self.threshold, LOWER) >= needed
+            seen = ledger.book.seen(open_)
+            open_ = open_[~shown & (seen < inputs)]
+            if len(open_):
+                yield from self._looks.more(open_, np.minimum(2 * ledger.book.seen(open_), inputs).astype(np.int64))
+        if draws:
+            self._draws += draws
+            self._hits += int((ledger.book.evidence(ids, self.threshold, LOWER) < needed).sum())
+            self._times += 1
+            spent = self._alpha / (self._times * (self._times + 1))
+            self._best = min(self._best, share_bound(self._hits, self._draws, 1 - spent) / (1 - _ERROR))
+
+    def bound(self) -> float:
+        """Return what the mass is not above, with the confidence given."""
+        return min(self._best, 1.0)

@@ -1,0 +1,257 @@
+"""One wave of tilted sampling: a pool of places, of which known probabilities make instances and look at them.
+
+Every draw of the pool is a place along the directions, from the nominal law. What the surrogate expects there decides
+with which probability it becomes an instance: that tilts the law of the instances, by exact likelihood ratios, towards
+where the answer is decided. Each instance is then looked at in stages, and goes on with a probability that what is
+known of it decides. A nominal share goes in whatever the surrogate says. See `kppstat.stats.staged`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kppstat.noise.philox import words
+from kppstat.sampling.tilted_ledger import LOGISTIC, Looks, stages
+from kppstat.sampling.tilted_space import Space
+from kppstat.sampling.tilted_surrogate import Surrogate
+from kppstat.stats.staged import Wave, chance
+
+__all__ = ["RATIO", "Plan", "Recorder"]
+
+_KINDS = 400
+_CHUNK = 1 << 17
+#: Draws of the pool for each that lies below the percentile, and how many there are in any case.
+_PER_EVENT, _LEAST, _MOST = 2000, 50_000, 20_000_000
+#: Of the expected cost of first looks, for the nominal share.
+NOMINAL = 0.25
+#: What all looks cost for each first look, before a wave has told.
+RATIO = 12.0
+#: An instance goes on with at least this probability, whatever little is known of it says.
+CARRY = 0.12
+#: Streams of random words, one for each purpose; instances never draw from them.
+_COINS = (1 << 24) - 4096
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a wave is to do.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    cost : float
+        What it should cost, in evaluations.
+    most : float
+        What it may cost.
+    percentile : float
+        Where the quantile is thought to be.
+    p : float
+        Which quantile.
+    boldness : ndarray, shape (stages,)
+        How much more or less each stage is to be reached than the rule says.
+    ratio : float
+        What all looks cost for each first look.
+    """
+
+    number: int
+    cost: float
+    most: float
+    percentile: float
+    p: float
+    boldness: np.ndarray
+    ratio: float = RATIO
+
+
+@dataclass
+class Recorder:
+    """Runs a wave and records what becomes known.
+
+    Attributes
+    ----------
+    ids : ndarray of int
+        Instances of the wave.
+    nominal : ndarray of bool
+        Those of the nominal share.
+    places : ndarray, shape (n, m)
+    cost : float
+        Evaluations spent by the wave.
+    by_stage : ndarray, shape (2, stages)
+        Cost of each stage, and what its steps add to the variance.
+    """
+
+    space: Space
+    looks: Looks
+    surrogate: Surrogate
+    plan: Plan
+    seed: int
+    first: int
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    nominal: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    cost: float = 0.0
+
+    def run(self) -> Iterator[int]:
+        """Draw and look; yield from time to time."""
+        self._draw()
+        inputs, sizes = self.looks.inputs, stages(self.looks.inputs)
+        count = len(self.ids)
+        location, spread = self._location[self._kind], self._spread[self._kind]
+        law = np.stack([location, spread / LOGISTIC])
+        reach = self._inclusion[self._kind].copy()  # probability of having come so far
+        alive = np.arange(count)
+        steps: list[tuple[np.ndarray, ...]] = []
+        self.by_stage = np.zeros((2, len(sizes)))
+        known: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for stage, size in enumerate(sizes):
+            price = (size - (sizes[stage - 1] if stage else 0)) / inputs
+            came = reach[alive]
+            now = came
+            if stage:
+                better = self._better(alive, spread[alive], size)
+                now = came * np.clip(self._rate(law[:, alive], better, price, stage) / came, CARRY, 1.0)
+            # What the budget does not allow, chance leaves out.
+            expected, left = price * float((now / came).sum()), max(self.plan.most - self.cost, 0.0)
+            if expected > left:
+                now = now * max(0.9 * left / expected, 1e-9)
+            go = self._coins(alive, stage) < now / came
+            alive = alive[go]
+            reach[alive] = now[go]
+            if not len(alive):
+                break
+            ids, before = self.ids[alive], self.looks.ledger.cost
+            yield from self.looks.more(ids, size)
+            spent = self.looks.ledger.cost - before
+            self.cost += spent
+            new = self.looks.law(ids, location[alive], spread[alive])
+            steps.append((alive, law[:, alive].copy(), new, reach[alive]))
+            at = np.array([self.plan.percentile])
+            change = chance(at, *new) - chance(at, *law[:, alive])
+            self.by_stage[:, stage] = spent, float(((change / reach[alive]) ** 2).sum())
+            if stage == len(sizes) - 1:
+                for members, estimates, variances in known:
+                    both, a, b = np.intersect1d(members, ids, return_indices=True)
+                    if len(both):
+                        self.looks.compare(estimates[a], variances[a], new[0][b])
+            else:
+                known.append((ids, self.looks.ledger.book.estimates(ids), self.looks.variance(ids)))
+            law[:, alive] = new
+        none = np.zeros(0)
+        parts = [np.concatenate(p, axis=-1) for p in zip(*steps, strict=True)] if steps else [none, none, none, none]
+        draw, before_law, after_law, inclusion = parts
+        self.wave = Wave(
+            self._size, self._location, self._spread / LOGISTIC, self._share, self._kind,
+            draw.astype(np.int64), before_law.reshape(2, -1), after_law.reshape(2, -1), inclusion, self.plan.cost,
+        )  # fmt: skip
+        self.law = law
+
+    def _rate(self, law: np.ndarray, better: np.ndarray, price: float, stage: int) -> np.ndarray:
+        """Return the best probability of coming to a stage, in proportion to what it tells and what it costs.
+
+        Neyman's rule: the root of the variance that the stage takes away, over the root of its price.
+        """
+        r = chance(np.array([self.plan.percentile]), *law)
+        worth = self._strength * self.plan.boldness[stage] * np.sqrt(r * (1 - r) * better / price)
+        return np.asarray(np.clip(worth, 1e-9, 1.0))
+
+    def _better(self, at: np.ndarray, spread: np.ndarray, size: int) -> np.ndarray:
+        """Return the share of what is unknown of instances that this many inputs would tell."""
+        noise = self.looks.variance(self.ids[at])
+        seen = self.looks.ledger.book.seen(self.ids[at])
+        inputs = self.looks.inputs
+        later = noise * (inputs - size) / size * seen / np.maximum(inputs - seen, 1)
+        prior = spread**2
+        variance_now = prior * noise / (prior + noise + 1e-300)
+        variance_later = prior * later / (prior + later + 1e-300)
+        return np.asarray(np.clip(1 - variance_later / np.maximum(variance_now, 1e-300), 0.05, 1.0))
+
+    def blind(self, places: np.ndarray) -> np.ndarray:
+        """Say at which places nothing but the nominal share would look."""
+        kind = np.searchsorted(self._edges, self.surrogate.location(places), side="right")
+        return np.asarray(self._inclusion[kind] <= self._floor * (1 + 1e-9))
+
+    # -- the pool -------------------------------------------------------------------------------------------------
+
+    def _draw(self) -> None:
+        """Draw the pool, sort it into kinds, and choose who becomes an instance."""
+        plan, sizes = self.plan, stages(self.looks.inputs)
+        self._size = int(np.clip(_PER_EVENT / min(plan.p, 1 - plan.p), _LEAST, _MOST))
+        shares, chosen = np.zeros(_KINDS), []
+        edges: np.ndarray | None = None
+        for start in range(0, self._size, _CHUNK):
+            count = min(_CHUNK, self._size - start)
+            places = self.space.pool(plan.number, start, count)
+            location = self.surrogate.location(places)
+            if edges is None:
+                self._edges = edges = _edges(location)
+                self._location = _middles(location, edges)
+                self._spread = self.surrogate.spread(self._location)
+                law = np.stack([self._location, self._spread / LOGISTIC])
+                kind = np.searchsorted(edges, location, side="right")
+                self._plan_inclusion(law, np.bincount(kind, minlength=_KINDS) / count, sizes)
+            kind = np.searchsorted(edges, location, side="right")
+            shares += np.bincount(kind, minlength=_KINDS)
+            coin = self._uniform(start, count)
+            into = np.flatnonzero(coin < self._inclusion[kind])
+            chosen.append((places[into], kind[into], coin[into] < self._floor))
+        self._share = shares / self._size
+        self.places = np.concatenate([c[0] for c in chosen])
+        self._kind = np.concatenate([c[1] for c in chosen])
+        self.nominal = np.concatenate([c[2] for c in chosen])
+        self.ids = self.looks.add([self.space.move(place) for place in self.places])
+
+    def _plan_inclusion(self, law: np.ndarray, shares: np.ndarray, sizes: list[int]) -> None:
+        """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
+        plan, price = self.plan, sizes[0] / self.looks.inputs
+        per_look = price * (plan.ratio if len(sizes) > 1 else 1.0)
+        looks = plan.cost / per_look / self._size  # in all, as a share of the pool
+        prior = law[1] ** 2 * LOGISTIC**2
+        noise = self.looks.first_noise(law[0], sizes[0])
+        better = np.clip(prior / (prior + noise + 1e-300), 0.05, 1.0)
+        self._floor = min(1.0, NOMINAL * looks)
+
+        def inclusion(strength: float) -> np.ndarray:
+            self._strength = strength
+            return np.asarray(np.maximum(self._floor, self._rate(law, better, price, 0)))
+
+        low, high = -30.0, 10.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if inclusion(math.exp(middle)) @ shares < looks else (low, middle)
+        self._inclusion = inclusion(math.exp(low))
+
+    # -- chance ----------------------------------------------------------------------------------------------------
+
+    def _uniform(self, start: int, count: int) -> np.ndarray:
+        """Return uniform numbers for draws of the pool."""
+        drawn = words(self.seed, self.first + start // _CHUNK, _COINS + self.plan.number * 16, 2 * count)
+        return _unit(drawn)
+
+    def _coins(self, at: np.ndarray, stage: int) -> np.ndarray:
+        """Return uniform numbers for instances at a stage."""
+        drawn = words(self.seed, self.first, _COINS + self.plan.number * 16 + 1 + stage, 2 * len(self.ids))
+        return _unit(drawn)[at]
+
+
+def _unit(drawn: np.ndarray) -> np.ndarray:
+    """Return uniform numbers in [0, 1) from pairs of words."""
+    return np.asarray((drawn[0::2].astype(np.float64) * 2.0**32 + drawn[1::2]) * 2.0**-64)
+
+
+def _edges(location: np.ndarray) -> np.ndarray:
+    """Return what parts the kinds: finer in the lower tail, which few draws make up."""
+    levels = np.unique(np.concatenate([np.geomspace(1e-5, 0.5, _KINDS // 2), np.linspace(0.5, 1, _KINDS // 2)]))
+    return np.quantile(location, levels[: _KINDS - 1])
+
+
+def _middles(location: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the mean of each kind, and the nearest edge of kinds that are empty."""
+    kind = np.searchsorted(edges, location, side="right")
+    count = np.bincount(kind, minlength=_KINDS)
+    total = np.bincount(kind, location, _KINDS)
+    near = np.append(edges, edges[-1])[np.minimum(np.arange(_KINDS), len(edges))]
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), near))

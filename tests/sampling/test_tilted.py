@@ -1,0 +1,236 @@
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kppstat.engine import Evaluation, Move, Task
+from kppstat.errors import SettingError
+from kppstat.runs import Journal, Reveal
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import State
+from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_surrogate import Quadratic, Surrogate, fitted_quadratic
+
+INPUTS = 400
+Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass
+class World:
+    """Instances whose log odds fall along two directions that are known and by luck that is not; a space and an engine.
+
+    `law` maps coordinates, shape (n, 2), and a hidden standard normal of each instance to a shift of the log odds.
+    """
+
+    law: Law
+    seed: int = 0
+    inputs: int = INPUTS
+    guess: Quadratic | None = None
+    cost: float = 0.0
+    hints: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+
+    def __post_init__(self) -> None:
+        self.odds = np.random.default_rng(11).normal(2.2, 1.5, self.inputs)
+
+    def find(self, reveal: Reveal) -> None:
+        self.cost = 1.0
+
+    def place(self, index: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, 1, index)).normal(size=2)
+
+    def move(self, place: np.ndarray) -> Move:
+        return Move(place, b"world")
+
+    def pool(self, number: int, start: int, count: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, 2, number, start)).normal(size=(count, 2)).astype(np.float32)
+
+    def scores(self, index: int, place: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, 3, index))
+        shift = self.law(place[None], rng.normal(size=1))[0]
+        return (rng.random(self.inputs) < 1 / (1 + np.exp(-self.odds - shift))).astype(np.float64)
+
+    def reveal(self, tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            place = self.place(task.index) if task.move is None else task.move.place
+            scores = self.scores(task.index, place.astype(np.float64))
+            yield Evaluation(task.index, task.rows, scores if task.rows is None else scores[task.rows], 0.0)
+
+    def kpp(self, k: float, count: int = 400_000) -> float:
+        """Return the true KPP, by a sum of many binomials with the same mean and nearly the same variance."""
+        rng = np.random.default_rng(99)
+        shift = self.law(rng.normal(size=(count, 2)), rng.normal(size=count))
+        grid = np.linspace(-20, 6, 800)
+        chance = 1 / (1 + np.exp(-self.odds - grid[:, None]))
+        mean, spread = chance.mean(1), np.sqrt((chance * (1 - chance)).sum(1)) / self.inputs
+        values = np.interp(shift, grid, mean) + np.interp(shift, grid, spread) * rng.normal(size=count)
+        values = np.round(values * self.inputs) / self.inputs
+        return float(np.sort(values)[math.ceil(k / 100 * count) - 1])
+
+
+def steep(places: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    return 0.9 * places[:, 0] + 0.3 * (places[:, 1] ** 2 - 1) + 0.3 * luck
+
+
+def useless(places: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    return 0.9 * luck
+
+
+LAWS: dict[str, Law] = {"steep": steep, "useless": useless}
+
+
+def tilted(world: World, half_width: float = 0.02, **question: object) -> Tilted:
+    asked = Question(**{"k": 1.0, "guarantee": "asymptotic", "seed": world.seed, **question})  # type: ignore[arg-type]
+    return Tilted(asked, half_width, world, inputs=world.inputs)
+
+
+def last(estimator: Tilted, reveal: Reveal) -> State:
+    states = list(estimator.states(reveal))
+    assert [s.done for s in states] == [False] * (len(states) - 1) + [True]
+    cost = [s.evaluations for s in states]
+    assert cost == sorted(cost)
+    return states[-1]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
+    world = World(LAWS[law])
+    estimator = tilted(world)
+    end = last(estimator, world.reveal)
+    assert end.converged
+    assert end.half_width <= 0.02
+    assert end.guarantee == "asymptotic"
+    assert end.low - 0.005 <= world.kpp(1) <= end.high + 0.005
+    assert end.low <= end.kpp <= end.high
+    found = estimator.findings()
+    assert found is not None
+    assert 0 < found.hidden_mass < 0.1
+    assert "exactly" in " ".join(estimator.notes)
+
+
+def test_a_surrogate_that_knows_makes_it_cheaper() -> None:
+    factors = {}
+    for name, law in LAWS.items():
+        world = World(law)
+        estimator = tilted(world, 1e-9, max_evaluations=400)
+        last(estimator, world.reveal)
+        found = estimator.findings()
+        assert found is not None
+        factors[name] = found.factor
+        assert (found.correlation > 0.6) == (name == "steep")
+    assert factors["steep"] > 1.5 * factors["useless"]
+
+
+def test_stays_within_the_budget_and_counts_every_score() -> None:
+    world, asked = World(steep), 0
+
+    def counting(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        nonlocal asked
+        for evaluation in world.reveal(tasks):
+            asked += len(evaluation.scores)
+            yield evaluation
+
+    for budget in (30, 120):
+        asked = 0
+        end = last(tilted(world, 1e-9, max_evaluations=budget), counting)
+        assert not end.converged
+        assert end.evaluations <= budget
+        assert end.evaluations == pytest.approx(asked / INPUTS + 1.0)
+
+
+def test_replays_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
+    world = World(steep)
+
+    def run(folder: Path, stop: int | None, *, resume: bool = False) -> list[State]:
+        with Journal(folder, {"seed": 0}, resume=resume) as journal:
+            states = tilted(world, 1e-9, max_evaluations=100).states(journal.through(world.reveal))
+            return [s for _, s in zip(range(stop or 10**9), states, strict=False)]
+
+    whole = run(tmp_path / "whole", None)
+    run(tmp_path / "killed", len(whole) // 2)
+    assert run(tmp_path / "killed", None, resume=True)[-1] == whole[-1]
+
+
+@given(st.integers(2, 40))
+@settings(max_examples=2, deadline=None)
+def test_does_not_depend_on_how_tasks_are_run(batch: int) -> None:
+    world = World(steep, inputs=100)
+
+    def batched(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        waiting: list[Task] = []
+        for task in tasks:
+            waiting.append(task)
+            if len(waiting) == batch:
+                yield from list(world.reveal(reversed(waiting)))[::-1]
+                waiting = []
+        yield from list(world.reveal(reversed(waiting)))[::-1]
+
+    one, other = (last(tilted(world, 1e-9, max_evaluations=60), reveal) for reveal in (world.reveal, batched))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("inputs", "law"),
+    [
+        (INPUTS, lambda places, luck: 0 * luck),
+        (INPUTS, lambda places, luck: 0 * luck + 99),
+        (INPUTS, lambda places, luck: 0 * luck - 99),
+        (1, steep),
+        (2, steep),
+    ],
+)
+def test_degenerate(inputs: int, law: Law) -> None:
+    world = World(law, inputs=inputs)
+    end = last(tilted(world, 0.05, k=10.0, max_evaluations=300), world.reveal)
+    assert 0 <= end.kpp <= 1
+    assert end.low <= end.kpp <= end.high
+
+
+def test_refuses_what_it_cannot_promise() -> None:
+    world = World(steep)
+    with pytest.raises(SettingError, match="audited"):
+        tilted(world, guarantee="exact")
+    with pytest.raises(SettingError, match="bounds"):
+        Tilted(Question(), 0.1, world, inputs=3, low=-math.inf)
+
+
+def test_ends_early_with_what_the_finished_waves_say() -> None:
+    world = World(steep)
+    estimator = tilted(world, 1e-9, max_evaluations=500)
+    for state in estimator.states(world.reveal):
+        if math.isfinite(state.kpp):
+            break
+    end = estimator.conclude("interrupted", by_hand=True)
+    assert end.done
+    assert (end.kpp, end.low, end.high) == (state.kpp, state.low, state.high)
+    assert len(estimator.sample().performance) > 10
+
+
+def test_a_quadratic_is_found_from_its_gradients() -> None:
+    rng = np.random.default_rng(0)
+    slope, curve = rng.normal(size=3), rng.normal(size=(3, 3))
+    true = Quadratic(slope, curve + curve.T)
+    places = rng.normal(size=(60, 3))
+    gradients = true.slope + places @ true.curve
+    found = fitted_quadratic(places, gradients, steady=1e-9)
+    np.testing.assert_allclose(found.slope, true.slope, atol=1e-6)
+    np.testing.assert_allclose(found.curve, true.curve, atol=1e-6)
+
+
+def test_a_surrogate_learns_through_noise_and_knows_when_it_cannot() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(600, 4))
+    noise = np.full(600, 0.01**2)
+    signal = 0.9 + 0.02 * places[:, 0] - 0.01 * places[:, 1] ** 2
+    values = signal + 0.005 * rng.normal(size=600) + 0.01 * rng.normal(size=600)
+    good = Surrogate.fit(places, values, noise)
+    assert np.corrcoef(good.location(places), signal)[0, 1] > 0.97
+    assert good.correlation > 0.9
+    assert float(good.spread(np.array([0.9]))[0]) == pytest.approx(0.005, rel=0.5)
+    bad = Surrogate.fit(places, rng.permutation(values), noise)
+    assert bad.correlation < 0.3
+    assert np.std(bad.location(places)) < 0.3 * np.std(signal)

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kppstat.errors import DataError
+from kppstat.stats.staged import Wave, chance, distribution, staged_interval, staged_quantile
+
+
+def pool(
+    rng: np.random.Generator, size: int = 4000, truth: float = 0.8, quality: float = 0.8, flat: bool = False
+) -> tuple[Wave, np.ndarray]:
+    """A pool of standard normal values with guesses of a correlation, looked at in two stages."""
+    guess = rng.normal(size=size)
+    value = quality * guess + np.sqrt(1 - quality**2) * rng.normal(size=size)
+    kinds = np.linspace(-4, 4, 81)
+    kind = np.clip(np.round((guess + 4) * 10).astype(int), 0, 80)
+    location, scale = truth * kinds, np.full(81, 0.4)
+    first = np.ones(81) if flat else np.clip(0.05 + np.exp(-((kinds + 1.3) ** 2)), 0, 1)
+    into = np.flatnonzero(rng.random(size) < first[kind])
+    noisy = value[into] + 0.3 * rng.normal(size=len(into))
+    second = np.clip(0.1 + np.exp(-4 * (noisy + 1.3) ** 2), 0, 1)
+    on = np.flatnonzero(rng.random(len(into)) < second)
+    start = np.stack([location, scale])[:, kind[into]]
+    middle = np.stack([noisy, np.full(len(into), 0.15)])
+    known = np.stack([value[into][on], np.zeros(len(on))])
+    reach = first[kind[into]]
+    wave = Wave(
+        size, location, scale, np.bincount(kind, minlength=81) / size, kind[into],
+        np.concatenate([np.arange(len(into)), on]), np.concatenate([start, middle[:, on]], axis=1),
+        np.concatenate([middle, known], axis=1), np.concatenate([reach, (reach * second)[on]]),
+    )  # fmt: skip
+    return wave, value
+
+
+@pytest.mark.parametrize(("truth", "quality"), [(0.8, 0.8), (0.0, 0.0), (-0.8, 0.8), (0.8, 0.999)])
+def test_unbiased_and_as_sure_as_it_says_whatever_the_guess(truth: float, quality: float) -> None:
+    rng = np.random.default_rng(1)
+    found = np.array(
+        [np.concatenate(distribution([pool(rng, 2000, truth, quality)[0]], np.array([-1.2816]))) for _ in range(300)]
+    )
+    error = found[:, 0].std()
+    assert abs(found[:, 0].mean() - 0.1) < 4 * error / np.sqrt(300)
+    assert found[:, 1].mean() == pytest.approx(error, rel=0.2)
+
+
+def test_a_good_guess_makes_the_same_looks_tell_more() -> None:
+    rng = np.random.default_rng(2)
+    at = np.array([-1.2816])
+    good, bad = (np.mean([distribution([pool(rng, 4000, t)[0]], at)[1] for _ in range(10)]) for t in (0.8, -0.8))
+    assert good < 0.8 * bad
+
+
+def test_complete_knowledge_is_the_empirical_distribution() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=500).round(1)
+    every = np.arange(500)
+    wave = Wave(
+        500, np.zeros(1), np.ones(1), np.ones(1), 0 * every, every, np.array([[0.0] * 500, [1.0] * 500]),
+        np.stack([values, np.zeros(500)]), np.ones(500),
+    )  # fmt: skip
+    x = np.array([-1.0, 0.0, 0.5])
+    mean, error = distribution([wave], x)
+    np.testing.assert_allclose(mean, [(values <= v).mean() for v in x], atol=1e-12)
+    np.testing.assert_allclose(error, np.sqrt(mean * (1 - mean) / 500), atol=1e-12)
+    assert staged_quantile([wave], 0.3, -5, 5) == pytest.approx(np.sort(values)[149], abs=1e-3)
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 20), st.floats(-3, 3))
+@settings(max_examples=25, deadline=None)
+def test_follows_the_scale_of_the_values_and_no_order(seed: int, scale: float, shift: float) -> None:
+    wave, _ = pool(np.random.default_rng(seed), 500)
+    order = np.random.default_rng(seed + 1).permutation(len(wave.draw))
+
+    def moved(law: np.ndarray) -> np.ndarray:
+        return np.stack([scale * law[0] + shift, scale * law[1]])
+
+    location, spread = moved(np.stack([wave.location, wave.scale]))
+    other = Wave(
+        wave.size, location, spread, wave.share, wave.kind, wave.draw[order], moved(wave.before)[:, order],
+        moved(wave.after)[:, order], wave.inclusion[order],
+    )  # fmt: skip
+    x = np.linspace(-2, 2, 9)
+    for one, two in zip(distribution([wave], x), distribution([other], scale * x + shift), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-9)
+
+
+def test_waves_add_up_by_their_weights() -> None:
+    rng = np.random.default_rng(5)
+    waves = [pool(rng, 1000)[0] for _ in range(2)]
+    x = np.array([-1.0])
+    (one, s1), (two, s2), (both, s) = distribution(waves[:1], x), distribution(waves[1:], x), distribution(waves, x)
+    assert both == pytest.approx((one + two) / 2)
+    assert s == pytest.approx(np.sqrt(s1**2 + s2**2) / 2)
+
+
+def test_intervals_are_nested_and_hold() -> None:
+    rng = np.random.default_rng(6)
+    hits = 0
+    for _ in range(200):
+        waves = [pool(rng, 1500)[0] for _ in range(2)]
+        quantile, narrow = staged_interval(waves, 0.1, 0.8, low=-8, high=8)
+        _, wide = staged_interval(waves, 0.1, 0.95, low=-8, high=8)
+        assert wide.low <= narrow.low <= quantile <= narrow.high <= wide.high
+        hits += -1.28155 in wide
+    assert hits >= 180
+
+
+def test_refuses_what_is_no_probability() -> None:
+    wave, _ = pool(np.random.default_rng(0), 100)
+    with pytest.raises(DataError, match="inclusion"):
+        Wave(
+            100,
+            wave.location,
+            wave.scale,
+            wave.share,
+            wave.kind,
+            wave.draw,
+            wave.before,
+            wave.after,
+            0 * wave.inclusion,
+        )
+
+
+def test_the_chance_of_a_known_value_is_a_step() -> None:
+    x = np.array([0.2])
+    assert chance(x, np.array([0.2, 0.3]), np.zeros(2)).tolist() == [1.0, 0.0]
+    soft = chance(np.linspace(-9, 9, 50), np.zeros(1), np.ones(1))
+    assert (np.diff(soft) > 0).all()
+    assert soft[0] + soft[-1] == pytest.approx(1)
