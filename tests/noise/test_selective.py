@@ -92,3 +92,14 @@ def test_any_name_and_number_is_written_and_read(tmp_path_factory, name, sigma, 
     path = tmp_path_factory.mktemp("noise") / "noise.toml"
     write(variation, path)
     assert read(path) == variation
+
+
+def test_torch_gives_the_same_numbers_and_gradients():
+    torch = pytest.importorskip("torch")
+    law = Selective(Correlated(Gaussian(0.1), chip=0.2), WriteVerify(0.3, 0.06), Mask.of(MASK))
+    z = instance_normals(law, 0, 1, 0, W.shape)
+    w = torch.tensor(W, requires_grad=True)
+    out = law.weights(w, torch.from_numpy(z))
+    np.testing.assert_allclose(out.detach().numpy(), law.weights(W, z), rtol=1e-6, atol=1e-7)
+    assert torch.isfinite(torch.autograd.grad(out.sum(), w)[0]).all()
+    assert [tuple(m.shape) for m in law.moments(w)] == [W.shape, W.shape]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kppstat.noise import Conductance, Gaussian, LogNormal, RightCensored, Variation
+from kppstat.noise import Conductance, Correlated, Gaussian, LogNormal, RightCensored, Variation
 from kppstat.training.variation import equal_sigma, programmed
 
 
@@ -66,3 +66,12 @@ def test_layers_may_differ() -> None:
     found = drawn(values, Variation(Gaussian(0.1), {"b": Gaussian(0.0)}))
     assert torch.equal(found["b"], values["b"])
     assert float((found["a"] - 1).std()) == pytest.approx(0.1, rel=0.1)
+
+
+def test_tensors_of_a_chip_share_its_normals_in_training_too() -> None:
+    values = {"a": torch.ones(2, 3), "b": torch.ones(4)}
+    variation = Variation(Correlated(Gaussian(0.1), chip=1.0))
+    found = drawn(values, variation)
+    moved = torch.cat([(found[n] - values[n]).reshape(-1) for n in values])
+    assert moved.abs().max() > 1e-3
+    torch.testing.assert_close(moved, moved[:1].expand(10))
