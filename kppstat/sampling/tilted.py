@@ -141,7 +141,7 @@ class Tilted:
     def states(self, reveal: Reveal) -> Iterator[State]:
         """Run and yield states, the answer last; `reveal` evaluates tasks in order."""
         q = self._question
-        self._looks = looks = Looks(reveal, self._inputs, self._low, self._high, q.seed, self._first)
+        self._looks = looks = self._open(reveal)
         count = max(2, int(min(PILOT, self._budget / 8)))
         looks.add([None] * count)
         for performance in looks.ledger.pilot(count):
@@ -155,6 +155,10 @@ class Tilted:
         self._space.find(reveal)
         yield from self._scout(looks)
         yield from self._run(looks)
+
+    def _open(self, reveal: Reveal) -> Looks:
+        """Return an empty ledger."""
+        return Looks(reveal, self._inputs, self._low, self._high, self._question.seed, self._first)
 
     def conclude(self, reason: str, *, by_hand: bool) -> State:
         """Return the last state when the run is ended from outside: what the finished waves say."""
@@ -270,7 +274,7 @@ class Tilted:
 
     def _first_percentile(self, surrogate: Surrogate) -> float:
         """Return where the quantile lies if the surrogate is right."""
-        places = np.concatenate([self._space.pool(4094, i << 17, 1 << 17) for i in range(4)])
+        places = self._space.pool(4094, 0, int(np.clip(200 / self._question.p, 20_000, 400_000)))
         location = surrogate.location(places)
         noise = np.random.default_rng(0).logistic(size=len(location)) / (math.pi / math.sqrt(3))
         at = max(self._question.p, 20 / len(location))

@@ -24,8 +24,8 @@ __all__ = ["RATIO", "Plan", "Recorder"]
 
 _KINDS = 400
 _CHUNK = 1 << 17
-#: Draws of the pool for each that lies below the percentile, and how many there are in any case.
-_PER_EVENT, _LEAST, _MOST = 2000, 50_000, 20_000_000
+#: Draws of the pool that lie below the percentile, for each evaluation and in all; and draws in any case.
+_PER_EVENT, _EVENTS, _LEAST, _MOST = 5.0, (200.0, 2000.0), 20_000, 20_000_000
 #: Of the expected cost of first looks, for the nominal share.
 NOMINAL = 0.25
 #: What all looks cost for each first look, before a wave has told.
@@ -179,7 +179,8 @@ class Recorder:
     def _draw(self) -> None:
         """Draw the pool, sort it into kinds, and choose who becomes an instance."""
         plan, sizes = self.plan, stages(self.looks.inputs)
-        self._size = int(np.clip(_PER_EVENT / min(plan.p, 1 - plan.p), _LEAST, _MOST))
+        per_event = np.clip(_PER_EVENT * plan.cost, *_EVENTS)
+        self._size = int(np.clip(per_event / min(plan.p, 1 - plan.p), _LEAST, _MOST))
         shares, chosen = np.zeros(_KINDS), []
         edges: np.ndarray | None = None
         for start in range(0, self._size, _CHUNK):

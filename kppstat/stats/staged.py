@@ -21,9 +21,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.special import expit, ndtri
+from numba import njit, vectorize
+from scipy.special import ndtri
 
 from kppstat.errors import DataError
 from kppstat.stats.interval import Interval, checked_share
@@ -46,10 +48,29 @@ def chance(x: np.ndarray, location: np.ndarray, scale: np.ndarray) -> np.ndarray
     >>> chance(np.array([0.5]), np.array([0.5, 0.5, 0.6]), np.array([0.1, 0.0, 0.0])).tolist()
     [0.5, 1.0, 0.0]
     """
-    known = scale <= 0
-    far = np.clip((x - location) / np.where(known, 1.0, scale), -700, 700)
-    soft = (1 - STRAY) * expit(far) + STRAY * expit(far / _WIDER)
-    return np.asarray(np.where(known, x >= location, soft))
+    return np.asarray(_chances(x, location, scale), dtype=np.float64)
+
+
+@njit(nogil=True, cache=True)
+def _chance(x: float, location: float, scale: float) -> float:
+    if scale <= 0:
+        return 1.0 if x >= location else 0.0
+    far = min(max((location - x) / scale, -700.0), 700.0)
+    return (1 - STRAY) / (1 + math.exp(far)) + STRAY / (1 + math.exp(far / _WIDER))
+
+
+@vectorize(cache=True)
+def _chances(x: float, location: float, scale: float) -> float:
+    return _chance(x, location, scale)
+
+
+@njit(nogil=True, cache=True)
+def _add(x: Any, draw: Any, location: Any, scale: Any, later: Any, narrower: Any, inclusion: Any, out: Any) -> None:
+    """Add the differences that steps make to their draws."""
+    for k in range(x.size):
+        for i in range(draw.size):
+            step = _chance(x[k], later[i], narrower[i]) - _chance(x[k], location[i], scale[i])
+            out[k, draw[i]] += step / inclusion[i]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +117,8 @@ class Wave:
     def corrections(self, x: np.ndarray) -> np.ndarray:
         """Return what each draw that came to the first stage adds to its first guess, shape (points, draws)."""
         out = np.zeros((len(x), len(self.kind)))
-        for at, point in enumerate(x):
-            step = chance(point, *self.after) - chance(point, *self.before)
-            out[at] = np.bincount(self.draw, step / self.inclusion, len(self.kind))
+        points = np.ascontiguousarray(x, np.float64)
+        _add(points, self.draw, *self.before, *self.after, self.inclusion, out)
         return out
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
