@@ -106,3 +106,16 @@ def of_all(
     wanted = shared + float(weights @ each) / total
     factor = np.sqrt(wanted / variance) if variance > 0 else 0.0
     return np.clip(level + shift + changes.mean() + factor * (changes - changes.mean()), low, high)
+
+
+def matched(drawn: np.ndarray, seen: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return drawn performances with the mean and the spread of seen ones.
+
+    Examples
+    --------
+    >>> matched(np.array([0.4, 0.6]), np.array([0.3, 0.7]), 0, 1).round(3).tolist()
+    [0.3, 0.7]
+    """
+    spread = drawn.std(ddof=1)
+    factor = seen.std(ddof=1) / spread if spread > 0 else 0.0
+    return np.clip(seen.mean() + factor * (drawn - drawn.mean()), low, high)

@@ -19,12 +19,12 @@ from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import choice
 from kppstat.prediction.bend import bent, direction
-from kppstat.prediction.distribution import DRAWS, of_all, scores
+from kppstat.prediction.distribution import DRAWS, matched, of_all, scores
 from kppstat.prediction.fit import best_fit
 from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
+from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent, sampled
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import calibrate, forward, without_rule
 from kppstat.propagate.moments import require_rules
@@ -175,15 +175,22 @@ def predict(
     level = float(score_of.mean())
     performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high, shift)
     sign = -1.0 if measure.loss else 1.0
-    # A network that contradicts the usual law is not to be trusted to any variant of it; the closest is shown.
+    # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the shape.
     notes = list(fit.rejected)
+    seen_there = 0
+    if fit.rejected:
+        found = sampled(model, variation, data, measure, targets, rows, seed)
+        seen_there = found.size
+        there = of_all(found, score_of[rows], weights, level, total, measure.low, measure.high, shift)
+        performances = matched(performances, there, measure.low, measure.high)
+        notes.append(f"so mean and spread are those of {len(found)} more instances on {len(rows)} inputs")
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:
         notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
     turns, all_turns = law.columns.shape[1], evenly.columns.shape[1]
     trials = len(here) * (1 + len(fit.rejected[:1]))
     passes = len(rows) * (10 + 3 * turns) + (len(sample) + trials) * (1 + 3 * all_turns) + 4 * len(sample)
-    passes += len(first) * INSTANCES
+    passes += len(first) * INSTANCES + seen_there
     share = _shares(evenly)
     slopes = None
     if sensitivity:

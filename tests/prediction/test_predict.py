@@ -135,6 +135,27 @@ def test_out_of_its_depth_it_says_so(classifier: tuple[Model, Dataset]) -> None:
     assert "nonlinear" in prediction.notes[-1]
 
 
+def test_a_contradicted_law_is_brought_to_more_instances(
+    classifier: tuple[Model, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean and spread then come from instances, whatever the law says; half the deviations are made to vanish here."""
+    model, data = classifier
+    law = Gaussian(0.15)
+    usual = Gaussian.moments
+
+    def too_small(self: Gaussian, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, var = usual(self, w)
+        return mean, 0.02 * var
+
+    truth = sampled(model, data, 0.15, 600)
+    monkeypatch.setattr(Gaussian, "moments", too_small)
+    prediction = predict(model, data, Variation(law), k=5, inputs=200)
+    assert not prediction.trusted
+    assert any("more instances on" in note for note in prediction.notes)
+    assert prediction.mean == pytest.approx(truth.mean(), abs=0.02)
+    assert prediction.sd == pytest.approx(truth.std(), rel=0.35)
+
+
 def test_pilot_instances_that_contradict_the_law_take_its_trust() -> None:
     """The variant closest to the pilot is shown, and the reason why the usual one was rejected."""
     rng = np.random.default_rng(0)
