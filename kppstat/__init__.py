@@ -25,6 +25,8 @@ _WHERE = {
     "save": "kppstat.onnx_io",
     "sweep": "kppstat.sampling.sweep",
     "Sweep": "kppstat.sampling.sweep",
+    "censoring": "kppstat.training",
+    "judge": "kppstat.training",
     "train": "kppstat.training",
     "worst": "kppstat.worst_case",
 }
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from kppstat.sampling.compare import compare as compare
     from kppstat.sampling.sweep import Sweep as Sweep
     from kppstat.sampling.sweep import sweep as sweep
+    from kppstat.training import censoring as censoring
+    from kppstat.training import judge as judge
     from kppstat.training import train as train
     from kppstat.worst_case import worst as worst
 

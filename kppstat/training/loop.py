@@ -138,13 +138,14 @@ class Loop:
             inputs = augmented(inputs, self.plan.augment, shifts)
             for i, member in enumerate(self.members):
                 with _seeded(mixed(seed, _INSIDE, epoch, number), device):
-                    total = total + self._step(i, member, inputs, targets, noise[i], progress)
+                    total = total + self.step(i, member, inputs, targets, noise[i], progress)
             if number % _SHOW_EVERY == 0 or number == steps:
                 yield self._finite(total, number * len(self.members), epoch), progress + 1 / steps / self.plan.epochs
 
-    def _step(
+    def step(
         self, i: int, member: Member, inputs: Values, targets: Tensor, noise: torch.Generator, progress: float
     ) -> Tensor:
+        """Make one step with a mini-batch, and return its loss."""
         step = Step(self.scene, member.values, member.extra, inputs, targets, self.objective, noise, i, progress)
         loss = member.step(self.strategy.losses(step), learning_rate(progress))
         self.strategy.after_step(member.values, member.extra, self.network.noisy)
