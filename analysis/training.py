@@ -1,138 +1,129 @@
-"""Every strategy of training on one network, with equal epochs: its KPP(5) and KPP(1) under device variation.
+"""Train one network with every strategy at equal epochs, and judge all of them on the same instances.
 
-    python analysis/training.py FASHION_MNIST_FOLDER [--train 6000] [--epochs 4] [--test 2000] [--instances 500]
+    python analysis/training.py TASK FOLDER WORK [--sigma 0.1] [--seeds 0] [--only kpp,clip] [--lr 0.001,0.005]
+                                [--train 6000] [--epochs 4] [--test 1000] [--instances 600]
 
-The LeNet that ships with kppstat is fine-tuned on part of the Fashion-MNIST training images with each strategy at its
-default settings and sigma 0.1; a tenth of that part is for validation. Then the same instances (same seed: common
-random numbers) of every trained network are evaluated on test images, which no training and no selection has read.
-FASHION_MNIST_FOLDER holds the four IDX gz files (Debian package dataset-fashion-mnist installs them under
-/usr/share/datasets/fashion-mnist). Writes analysis/results/training.csv and training.svg after each strategy, and goes
-on from there when it is run again: strategies that the table has with these settings are not trained again. The
-intervals are exact for each KPP; seconds are wall clock of one run, and noisy where other work shares the processor.
+TASK and the FOLDER of its data are told in `training_tasks.py`. WORK takes the trained networks and one JSON file for
+each row; rows that are there are not made again, so an interrupted run goes on, and `training_table.py WORK` writes
+tables and figures of what is there. Every strategy is trained at each learning rate, and with each of its `SETTINGS`
+that are published; a tenth of the training inputs selects among them, and the epoch. Test inputs are read once, at the
+end. Cost is CPU time of one thread: that of a step in units of a plain step is measured beside it in one process.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import tempfile
+import json
+import time
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from training_tasks import Task, task_named
 
 import kppstat
-from kppstat.data import from_arrays
-from kppstat.demo import MODEL
-from kppstat.stats.order import quantile_interval
-from kppstat.style import ACCENT, INK, MUTED, house_style, new_figure, save
-from kppstat.training import train
+from kppstat.data import Dataset, from_arrays
+from kppstat.noise import variation_of
+from kppstat.training import Plan, Session, censoring, judge, strategies
 
-SIGMA, SEED = 0.1, 7
-RESULTS = Path(__file__).parent / "results"
-TABLE = RESULTS / "training.csv"
-STRATEGIES = (
-    "none", "plain", "gaussian", "clip", "kpp", "rcg", "ovf", "irs", "randbet", "correctnet", "adversarial-rcg",
-    "rcg-mean-gaussian", "rcg-mean-removed", "rcg-mean-only",
-)  # fmt: skip
+VALIDATION = {"instances": 20, "val_inputs": 500}
+#: Joshi et al. (2020) clip at 2 to 2.5 standard deviations.
+SETTINGS: dict[str, list[dict[str, float]]] = {"clip": [{"width": 2.0}, {"width": 2.5}]}
+#: Right-censored noise chosen by `kppstat.censoring` in the place of TRICE's search.
+CENSORED = "rcg-by-gradient"
+STEPS = 12  # timed for each strategy
 
 
-def idx(path: Path) -> np.ndarray:
-    """Read one gzipped IDX file of unsigned bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    shape = np.frombuffer(raw, ">u4", raw[3], 4).astype(int)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+def row_of(task: Task, name: str, sigma: float, plans: list[Plan], instances: int, out: Path) -> dict[str, Any]:
+    """Train with a strategy and judge the network that validates best; ``none`` is the network as it was given."""
+    of, alternatives = name, SETTINGS.get(name, [{}])
+    path, row = task.model, {"lr": 0.0, "settings": {}, "best_epoch": 0, "seconds": 0.0, "step": 0.0, "trained": 0}
+    if name == CENSORED:
+        begun = time.process_time()
+        noise = censoring(task.model, data=_dataset(task.model, task.train), sigma=sigma).best
+        of, alternatives = "rcg", [{"threshold": noise.threshold, "sigma": noise.sigma}]
+        row["search"] = time.process_time() - begun
+    best = -np.inf
+    for plan, settings in product(plans, alternatives) if name != "none" else ():
+        begun = time.process_time()
+        trial = out.with_suffix(".trial.onnx")
+        session = _session(task, of, sigma, plan, settings, trial)
+        for _ in session.states():
+            pass
+        done = session.finish()
+        row["trained"] += 1
+        if done.best.kpp > best:
+            best, path = done.best.kpp, trial.replace(out)
+            row |= {"lr": plan.lr, "settings": settings, "best_epoch": done.best.number}
+            row["seconds"] = time.process_time() - begun
+    if name != "none":
+        row["step"] = overhead(task, of, sigma, plans[0], row["settings"], out)
+    begun = time.process_time()
+    found = judge(path, data=_dataset(path, task.test), sigma=sigma, instances=instances, seed=7, workers=1)
+    measured = {n: getattr(found, n) for n in ("clean", "mean", "sd", "nll", "ece", "epistemic")}
+    return {**row, **measured, "judging": time.process_time() - begun, "accuracies": found.accuracies.tolist()}
 
 
-def part(folder: Path, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first images and labels of ``train`` or ``t10k``."""
-    images, labels = idx(folder / f"{name}-images-idx3-ubyte.gz"), idx(folder / f"{name}-labels-idx1-ubyte.gz")
-    return images[:count, None], labels[:count].astype(np.int64)
+def overhead(task: Task, name: str, sigma: float, plan: Plan, settings: dict[str, float], out: Path) -> float:
+    """Return the CPU time of a step in units of that of a plain step, both measured in turn."""
+    seconds = {}
+    for one, its in (("plain", {}), (name, settings)):
+        loop = _session(task, one, sigma, plan, its, out.with_suffix(".trial.onnx")).loop
+        few = list(islice(loop.examples.shuffled(loop.batch, torch.Generator()), STEPS + 2))
+        noise = torch.Generator()
+        for i, rows in enumerate(few):
+            if i == 2:  # the first steps set things up
+                begun = time.process_time()
+            inputs, targets = loop.examples.batch(rows)
+            for number, member in enumerate(loop.members):
+                loop.step(number, member, inputs, targets, noise, i / len(few))
+        seconds[one] = time.process_time() - begun
+    return seconds[name] / seconds["plain"]
 
 
-def judged(path: Path, test: tuple[np.ndarray, np.ndarray], instances: int) -> dict[str, float]:
-    """Evaluate the same instances of any network on the test images."""
+def _dataset(path: Path, pairs: tuple[np.ndarray, np.ndarray]) -> Dataset:
     model = kppstat.load(path)
-    data = from_arrays({"pixels": test[0]}, test[1], model, source="test images")
-    # A half-width that is never reached: all networks get the same number of instances.
-    result = kppstat.estimate(
-        model, sigma=SIGMA, k=1, data=data, method="mc", guarantee="exact", half_width=1e-9,
-        max_evaluations=instances, workers=1, seed=SEED,
-    )  # fmt: skip
-    row = {"clean": result.clean, "mean": result.mean, "sd": result.sd}
-    for k in (5, 1):
-        found = quantile_interval(result.values, k / 100)
-        values = np.sort(result.values)
-        row |= {f"kpp{k}": values[int(np.ceil(k / 100 * len(values))) - 1], f"kpp{k}_low": found.low}
-        row[f"kpp{k}_high"] = found.high
-    return {name: round(float(value), 5) for name, value in row.items()}
+    return from_arrays({model.graph.inputs[0].name: pairs[0]}, pairs[1], model)
 
 
-def earlier(settings: dict[str, float]) -> list[dict[str, Any]]:
-    """Return the rows of an earlier run with the same settings."""
-    if not TABLE.exists():
-        return []
-    with TABLE.open(newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    for row in rows:
-        row.update({name: float(text) for name, text in row.items() if name != "strategy"})
-    return [row for row in rows if all(row[name] == value for name, value in settings.items())]
-
-
-def write(rows: list[dict[str, Any]]) -> None:
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({n: f"{v:g}" if isinstance(v, float) else v for n, v in row.items()} for row in rows)
-
-
-def figure(rows: list[dict[str, Any]]) -> None:
-    """Draw KPP(1) with its interval, the mean and the clean accuracy of every strategy, best on top."""
-    rows = sorted(rows, key=lambda row: row["kpp1"])
-    with house_style():
-        drawing = new_figure(2, 0.22 * len(rows) + 0.7)
-        axes = drawing.add_subplot()
-        for i, row in enumerate(rows):
-            colour = ACCENT if row["strategy"] == "kpp" else INK
-            axes.plot([100 * row["kpp1_low"], 100 * row["kpp1_high"]], [i, i], color=colour)
-            axes.plot(100 * row["kpp1"], i, "o", color=colour, markersize=4)
-            axes.plot(100 * row["mean"], i, "|", color=MUTED, markersize=7)
-            axes.plot(100 * row["clean"], i, "x", color=MUTED, markersize=4)
-        axes.set_yticks(range(len(rows)), [row["strategy"] for row in rows])
-        axes.set_xlabel("top-1 accuracy in %: KPP(1) with 95 % interval (dot), mean (bar), clean (cross)")
-        save(drawing, RESULTS / "training.svg")
+def _session(task: Task, name: str, sigma: float, plan: Plan, settings: dict[str, float], out: Path) -> Session:
+    out.with_name(f"{out.name}.checkpoint").unlink(missing_ok=True)
+    noise = variation_of(sigma, None)
+    return Session(task.model, name, plan, noise, data=task.train, out=out, settings=settings)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["fashion", "languages", "cifar"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=int, default=6000)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--test", type=int, default=2000)
-    parser.add_argument("--instances", type=int, default=500)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--only", default=",".join(["none", *strategies(), CENSORED]))
+    parser.add_argument("--sigma", type=float, default=0.1)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--lr", default="0.001,0.005")
+    for option, default in (("--train", 6000), ("--epochs", 4), ("--test", 1000), ("--instances", 600)):
+        parser.add_argument(option, type=int, default=default)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    images, test = part(asked.folder, "train", asked.train), part(asked.folder, "t10k", asked.test)
-    RESULTS.mkdir(exist_ok=True)
-    settings = {"sigma": SIGMA, "epochs": asked.epochs, "train_inputs": asked.train, "test_inputs": asked.test}
-    settings |= {"instances": asked.instances}
-    rows = earlier(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in STRATEGIES:
-            if any(row["strategy"] == name for row in rows):
+    asked.work.mkdir(parents=True, exist_ok=True)
+    task = task_named(asked.task, asked.folder, asked.train, asked.test, asked.work)
+    for seed in map(int, asked.seeds.split(",")):
+        plans = [Plan(epochs=asked.epochs, seed=seed, lr=float(lr), **VALIDATION) for lr in asked.lr.split(",")]
+        for name in asked.only.split(","):
+            label = f"{asked.task}-{asked.sigma:g}-{name}-{seed}"
+            asked_for = {
+                "task": asked.task, "strategy": name, "sigma": asked.sigma, "seed": seed, "epochs": asked.epochs,
+                "rates": asked.lr, "train_inputs": len(task.train[1]), "test_inputs": len(task.test[1]),
+                "instances": asked.instances,
+            }  # fmt: skip
+            record = asked.work / f"{label}.json"
+            if record.exists() and json.loads(record.read_text()).items() >= asked_for.items():
                 continue
-            path, seconds, best = MODEL, 0.0, 0
-            if name != "none":
-                path, common = Path(folder) / f"{name}.onnx", {"instances": 20, "val_inputs": 500}
-                done = train(MODEL, name, sigma=SIGMA, k=1, data=images, epochs=asked.epochs, out=path, **common)
-                seconds, best = done.history[-1].seconds - done.history[0].seconds, done.best.number
-            row = {"strategy": name, **settings, "best_epoch": best, "seconds": round(seconds, 1)}
-            rows.append({**row, **judged(path, test, asked.instances)})
-            print(rows[-1], flush=True)
-            write(rows)
-            figure(rows)
+            row = row_of(task, name, asked.sigma, plans, asked.instances, asked.work / f"{label}.onnx")
+            record.write_text(json.dumps({**asked_for, **row}))
+            print(label, {n: round(v, 4) for n, v in row.items() if isinstance(v, float)}, flush=True)
 
 
 if __name__ == "__main__":

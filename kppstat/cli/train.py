@@ -54,7 +54,8 @@ def train(
         Labelled inputs to train on, in any form that `kppstat estimate` reads. Not the test set.
     strategy
         plain, gaussian, clip, correctnet, randbet, rcg (TRICE), ovf and irs (NeFT), adversarial-rcg (A-TRICE), kpp,
-        or a control of rcg: rcg-mean-only, rcg-mean-removed, rcg-left-censored, rcg-both-sided, rcg-truncated.
+        or a control of rcg: rcg-mean-only, rcg-mean-gaussian, rcg-mean-removed, rcg-left-censored, rcg-both-sided,
+        rcg-truncated.
     sigma
         Standard deviation of a weight's deviation, in units of the max abs weight of its tensor.
     k

@@ -23,7 +23,7 @@ class Kpp(Strategy):
     tensor of weights is clamped to a range of its own, which is trained like the slopes of clipped activations in PACT
     (Choi et al., arXiv 1805.06085): a gradient flows to it from the weights at its ends, and from every deviation,
     because the deviations are differentiated through. So the range becomes as narrow as this device variation asks for.
-    Each mini-batch is dealt to several instances, which costs hardly more than one instance for all of it and takes
+    Each mini-batch is dealt to several instances, which costs far less than as many passes over all of it and takes
     most of the chance out of the gradient. The deviations are a little larger than those of the device, because
     what counts is not the mean instance.
 

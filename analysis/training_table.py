@@ -1,0 +1,122 @@
+"""Write tables and figures of the rows that `training.py` has made.
+
+    python analysis/training_table.py WORK
+
+For each task and sigma in WORK it writes analysis/results/training_TASK_SIGMA.csv, and one figure of all, training.svg.
+KPPs have exact 95 % intervals. `behind` is the KPP of `kpp` less that of the row, with the exact interval for paired
+samples: all networks were judged on the same instances.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kppstat.stats.order import quantile, quantile_interval
+from kppstat.stats.paired import paired_difference
+from kppstat.style import ACCENT, FILL, INK, MUTED, house_style, new_figure, save
+
+RESULTS = Path(__file__).parent / "results"
+OURS, GIVEN = "kpp", "none"
+Row = dict[str, Any]
+
+
+def read(work: Path) -> dict[tuple[str, float], list[Row]]:
+    """Return the rows by task and sigma, with what follows from their accuracies."""
+    found: dict[tuple[str, float], list[Row]] = {}
+    for path in sorted(work.glob("*.json")):
+        row = json.loads(path.read_text())
+        found.setdefault((row["task"], row["sigma"]), []).append(row)
+    for rows in found.values():
+        ours = {row["seed"]: row for row in rows if row["strategy"] == OURS}
+        for row in rows:
+            # The network as it was given has no seed of training, and stands beside the first.
+            complete(row, ours.get(row["seed"], next(iter(ours.values()), None)))
+        rows[:] = sorted(rows, key=lambda row: (-_median(rows, row["strategy"]), row["strategy"], row["seed"]))
+    return found
+
+
+def complete(row: Row, ours: Row | None) -> None:
+    """Add KPPs with intervals, and how far the row is behind ours on the same instances."""
+    values = np.array(row["accuracies"])
+    for k in (5, 1):
+        interval = quantile_interval(values, k / 100)
+        row |= {f"kpp{k}": quantile(values, k / 100), f"kpp{k}_low": interval.low, f"kpp{k}_high": interval.high}
+    if ours is not None and ours is not row:
+        theirs = np.array(ours["accuracies"])
+        for k in (5, 1):
+            interval = paired_difference(theirs, values, k / 100)
+            row[f"behind{k}_low"], row[f"behind{k}_high"] = interval.low, interval.high
+            row[f"behind{k}"] = quantile(theirs, k / 100) - row[f"kpp{k}"]
+
+
+def _median(rows: list[Row], strategy: str) -> float:
+    return float(np.median([row["kpp1"] for row in rows if row["strategy"] == strategy]))
+
+
+COLUMNS = (
+    "strategy", "seed", "settings", "kpp1", "kpp1_low", "kpp1_high", "behind1", "behind1_low", "behind1_high", "kpp5",
+    "kpp5_low", "kpp5_high", "behind5", "behind5_low", "behind5_high", "mean", "sd", "clean", "nll", "ece", "epistemic",
+    "best_epoch", "step", "seconds", "trained", "search", "judging", "epochs", "lr",
+    "train_inputs", "test_inputs", "instances",
+)  # fmt: skip
+
+
+def table(rows: Iterable[Row], path: Path) -> None:
+    """Write a CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore", restval="")
+        writer.writeheader()
+        for row in rows:
+            settings = " ".join(f"{n}={v:g}" for n, v in row["settings"].items())
+            plain = {n: f"{v:.5g}" if isinstance(v, float) else v for n, v in row.items()}
+            writer.writerow({**plain, "settings": settings})
+
+
+def figure(found: dict[tuple[str, float], list[Row]]) -> None:
+    """Draw KPP(1) with its interval, the mean and the clean accuracy of every network, a panel for each task."""
+    names = {key: list(dict.fromkeys(row["strategy"] for row in rows))[::-1] for key, rows in found.items()}
+    columns = min(len(found), 2)
+    lines = -(-len(found) // columns)
+    with house_style():
+        drawing = new_figure(2, lines * (0.14 * max(map(len, names.values())) + 0.55))
+        panels = np.ravel(drawing.subplots(lines, columns, squeeze=False))
+        for panel in panels[len(found) :]:
+            panel.set_axis_off()
+        for axes, ((task, sigma), rows) in zip(panels, found.items(), strict=False):
+            places = {name: i for i, name in enumerate(names[task, sigma])}
+            seeds = sorted({row["seed"] for row in rows})
+            for row in rows:
+                y = places[row["strategy"]] + (0.2 * (seeds.index(row["seed"]) - (len(seeds) - 1) / 2))
+                colour = ACCENT if row["strategy"] == OURS else INK
+                axes.plot([100 * row["kpp1_low"], 100 * row["kpp1_high"]], [y, y], color=colour, linewidth=0.9)
+                axes.plot(100 * row["kpp1"], y, "o", color=colour, markersize=2.5)
+                axes.plot(100 * row["mean"], y, "|", color=MUTED, markersize=5)
+                axes.plot(100 * row["clean"], y, "x", color=MUTED, markersize=2.5, markeredgewidth=0.7)
+            best = max((row for row in rows if row["strategy"] == OURS), key=lambda row: row["kpp1"], default=None)
+            if best is not None:
+                axes.axvline(100 * best["kpp1"], color=FILL, linewidth=0.6, zorder=0)
+            axes.set_yticks(range(len(places)), list(places))
+            axes.set_title(f"{task}, sigma {sigma:g}", loc="left", fontsize=8)
+        drawing.supxlabel("top-1 accuracy in %: KPP(1) with 95 % interval (dot), mean (bar), clean (cross)", fontsize=7)
+        save(drawing, RESULTS / "training.svg")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    found = read(Path(sys.argv[1]))
+    RESULTS.mkdir(exist_ok=True)
+    for (task, sigma), rows in found.items():
+        table(rows, RESULTS / f"training_{task}_{sigma:g}.csv")
+    figure(found)
+
+
+if __name__ == "__main__":
+    main()

