@@ -46,6 +46,8 @@ _WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
 _LEAST_SPREAD = 0.3
 #: A wave may cost this many times what it should; chance leaves out the rest.
 _TOLERANCE = 1.5
+#: Below this correlation of the surrogate, and below this factor over plain Monte Carlo, the reader is told.
+_TELLS, _PAYS = 0.3, 5.0
 #: Share of what waves cost that bounding the mass of hidden failures may cost.
 _BOUND_SHARE = 0.12
 REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
@@ -201,7 +203,12 @@ class Tilted:
             "of all instances fail where the surrogate sees no reason for it; the interval assumes that those met "
             "are typical.",
         ]
-        if found.factor < 3:
+        if found.correlation < _TELLS:
+            notes.append(
+                "The surrogate tells little here: instances were drawn nearly as they come, and what was saved comes "
+                "from looking at them in stages."
+            )
+        if found.factor < _PAYS:
             notes.append("Tilting does not pay here: --method audited is as cheap and promises more.")
         return tuple(notes)
 

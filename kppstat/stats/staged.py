@@ -59,7 +59,7 @@ def _chance(x: float, location: float, scale: float) -> float:
     return (1 - STRAY) / (1 + math.exp(far)) + STRAY / (1 + math.exp(far / _WIDER))
 
 
-@vectorize(cache=True)
+@vectorize(cache=True)  # type: ignore[no-untyped-call]
 def _chances(x: float, location: float, scale: float) -> float:
     return _chance(x, location, scale)
 
@@ -118,7 +118,8 @@ class Wave:
         """Return what each draw that came to the first stage adds to its first guess, shape (points, draws)."""
         out = np.zeros((len(x), len(self.kind)))
         points = np.ascontiguousarray(x, np.float64)
-        _add(points, self.draw, *self.before, *self.after, self.inclusion, out)
+        (location, scale), (later, narrower) = self.before, self.after
+        _add(points, self.draw, location, scale, later, narrower, self.inclusion, out)
         return out
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,8 +161,8 @@ def staged_interval(
 ) -> tuple[float, Interval]:
     """Return the estimated `p`-quantile and its interval: the numbers at which ``F = p`` is not rejected.
 
-    The standard error is that at the number, or that at the estimate where it is larger: few events on the lower side
-    would otherwise make it look too sure. Each end is the first number outwards from the estimate that is rejected.
+    The standard error is that at the number; below the estimate its geometric mean with that at the estimate, because
+    few events there would otherwise make it look too sure. Each end is the first number outwards that is rejected.
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ def staged_interval(
         for _ in range(_ROUNDS):
             x = np.linspace(near, far, _POINTS)
             mean, error = distribution(waves, x)
-            out = sign * (mean - p) > z * np.maximum(error, least)
+            error = np.sqrt(error * np.maximum(error, least)) if sign < 0 else error
+            out = sign * (mean - p) > z * error
             if not out.any():
                 near = far
                 break
