@@ -4,7 +4,8 @@
 
 Networks: the two LeNets that ship with kppstat (Fashion-MNIST), and any other with its inputs in MODEL.npz beside it.
 Every law acts on all weights, on the same instances (common random numbers), with all inputs or as many as asked for;
-drift is not compensated. The intervals are exact for each KPP. Then correlation, on the LeNet trained without noise:
+drift is not compensated. The intervals are exact for each KPP; each row of the table says from how many instances and
+inputs. Then correlation, on the LeNet trained without noise:
 part of the variance of additive Gaussian variation is shared by a row, a column, a crossbar array of 128 x 128, a
 tensor or the whole chip. Writes analysis/results/devices.csv and devices.svg, and goes on from the table when it is
 run again.
@@ -120,7 +121,9 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             axes.set_xlabel("top-1 accuracy (%)")
         assert first is not None
         first.invert_yaxis()
-        first.legend(frameon=False, fontsize=SMALL, loc="lower left")
+        figure.legend(
+            *first.get_legend_handles_labels(), frameon=False, fontsize=SMALL, loc="outside upper right", ncols=2
+        )
         below = figure.add_subplot(grid[1, :])
         mine = {row["law"]: row for row in rows if row["network"] == PLAIN}
         looks = ((0, (1, 1.5)), (0, (4, 2)), (0, (4, 1, 1, 1)), "-", "-")
