@@ -167,14 +167,20 @@ class Estimate:
     hidden_mass: float | None = None
 
     def summary(self) -> str:
-        """Return the answer in one honest sentence."""
+        """Return the answer in one honest sentence, or two where the interval has a blind spot."""
         side = "stay below a" if self.loss else "reach a"
         interval = f"[{self.show(self.ci_low)}, {self.show(self.ci_high)}]"
         reach = f"All but {self.k:g} % of the instances {side} {self.performance} of {self.show(self.kpp)}"
         return (
             f"{reach}; {100 * self.confidence:g} % interval {interval}, guarantee {self.guarantee}, "
-            f"from {self.instances:,} instances at the cost of {self.evaluations:,.0f} evaluations."
+            f"from {self.instances:,} instances at the cost of {self.evaluations:,.0f} evaluations.{self._blind_spot()}"
         )
+
+    def _blind_spot(self) -> str:
+        if self.hidden_mass is None:
+            return ""
+        most = f"at most {100 * self.hidden_mass:.2g} %"
+        return f" Failures that it cannot see: {most} of all instances, exactly, at the same confidence."
 
     def show(self, performance: float) -> str:
         """Return a performance as text: in percent where it is a fraction."""

@@ -5,6 +5,7 @@ import pytest
 
 from kppstat.sampling.policy import chosen, saving
 from kppstat.sampling.question import Question
+from tests.sampling.made import made
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,11 @@ def test_saving_is_the_plain_size_over_the_cost() -> None:
     assert 4 < few < 16  # plain Monte Carlo takes about 4,000 for a spread of .02
     assert math.isnan(saving(values, question, math.inf, 500))
     assert math.isnan(saving(values[:5], question, 0.0025, 500))
+
+
+def test_the_answer_never_hides_the_blind_spot() -> None:
+    plain, tilted = made([0.9] * 50), made([0.9] * 50, guarantee="asymptotic", hidden_mass=0.0123, factor=20.0)
+    assert "cannot see" not in plain.summary()
+    assert "at most 1.2 % of all instances, exactly" in tilted.summary()
+    assert plain.to_dict()["hidden_mass"] is None
+    assert tilted.to_dict()["factor"] == 20.0
