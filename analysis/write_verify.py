@@ -95,11 +95,12 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             sigma = NETWORKS[network][1]
             axes.set_title(f"{network}, sigma {sigma:g}", fontsize=SMALL)
             axes.set_xscale("log")
-            axes.set_xticks([1, 2, 5, 10, 20, 40], labels=["1", "2", "5", "10", "20", "40"])
+            axes.set_xticks([2, 5, 10, 20, 40], labels=["2", "5", "10", "20", "40"])
             axes.minorticks_off()
             axes.set_xlabel("verified weights (%)")
-        panels[0].set_ylabel(f"KPP at k = {K} % (thick), mean (thin) (%)")
-        panels[0].legend(frameon=False, fontsize=SMALL, loc="center right")
+        panels[0].set_ylabel(f"KPP at k = {K} %, mean thin (%)")
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, frameon=False, fontsize=SMALL, loc="outside upper right", ncols=4)
     save(figure, path)
 
 
