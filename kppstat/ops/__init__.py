@@ -12,6 +12,7 @@ The names of the positional parameters are those of the ONNX inputs, the keyword
 from kppstat.ops import (
     bilinear,
     combine,
+    contraction,
     elementwise,
     indexing,
     logic,
@@ -30,6 +31,7 @@ __all__ = [
     "Operator",
     "bilinear",
     "combine",
+    "contraction",
     "elementwise",
     "indexing",
     "logic",

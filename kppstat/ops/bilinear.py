@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, conv, conv_transpose, einsum, namespace, pad, unfold
+from kppstat.array import Array, conv, conv_transpose, namespace, pad, unfold
 from kppstat.ops.family import Family
 from kppstat.ops.moments import Moments, Step, Stored, mean_of
 from kppstat.ops.pools import Windows, elements, place_windows
@@ -279,12 +279,6 @@ def _turned(x: Any, turn: int) -> Any:
     if not turn:
         return x
     return Moments(x.mean.T, x.var.T, x.shared) if isinstance(x, Moments) else x.T
-
-
-@op("Einsum", bilinear)
-def einsum_(*xs: Array, equation: str) -> Array:
-    """Einstein summation."""
-    return einsum(equation.replace(" ", ""), *xs)
 
 
 @op("MatMulInteger", bilinear)

@@ -283,6 +283,36 @@ def test_matrix_product(left: tuple[int, ...], right: tuple[int, ...], stored: i
     check_product(step_of("MatMul", *values), forward_of("MatMul"), values, rng)
 
 
+@pytest.mark.parametrize(
+    ("equation", "left", "right", "exact"),
+    [
+        ("nqd,nkd->nqk", (2, 3, 4), (2, 5, 4), False),
+        ("nhqk, nkhd -> nqhd", (2, 2, 3, 5), (2, 5, 2, 4), False),
+        ("nij,jk->nik", (2, 3, 4), (4, 5), True),
+        ("ni,nj", (2, 3), (2, 3), False),
+    ],
+)
+def test_einstein_summation(equation: str, left: tuple[int, ...], right: tuple[int, ...], exact: bool) -> None:
+    rng = np.random.default_rng(14)
+    a, b = normal(rng, left, 0.4), normal(rng, right, 0.3)
+    values = [a, b.mean if exact else b]
+    if equation == "ni,nj":  # sums over n: inputs are mixed, and the step says so
+        step = step_of("Einsum", *values, equation=equation)
+        assert step.couples_rows
+        np.testing.assert_allclose(only(step).mean, a.mean.T @ b.mean)
+        return
+    step = step_of("Einsum", *values, equation=equation)
+    assert not step.couples_rows
+    check_product(step, forward_of("Einsum", equation=equation), values, rng)
+
+
+@pytest.mark.parametrize("equation", ["nii,nij->nj", "nij,nkl->nk", "n...,n...->n..."])
+def test_einstein_summation_refuses_what_it_cannot_follow(equation: str) -> None:
+    rng = np.random.default_rng(15)
+    with pytest.raises(NotImplementedError):
+        step_of("Einsum", normal(rng, (2, 3, 3), 0.4), normal(rng, (2, 3, 3), 0.3), equation=equation)
+
+
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
 @pytest.mark.parametrize("turn", [0, 1])
 def test_gemm(alpha: float, turn: int) -> None:
