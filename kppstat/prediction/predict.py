@@ -52,9 +52,11 @@ def predict(
 ) -> Prediction:
     """Predict the k-th percentile performance, without a guarantee and without a full evaluation of any instance.
 
-    The logits of a representative part of the inputs are taken as Gaussian over instances: their mean from the
-    propagation of moments, their covariance, between inputs too, from the adjoint at statistically linearised gains.
-    Instances drawn from that law give the distribution of performance.
+    The logits of a part of the inputs, chosen where answers may flip, are Gaussian over instances but for what they
+    bend along one direction: their mean from the propagation of moments, their covariance, between inputs too, from
+    the adjoint at statistically linearised gains, the bend from the intended network moved there and back.
+    Instances drawn from that law give the distribution of performance. Pilot instances of a few inputs check it; where
+    they contradict it, more of them on the chosen inputs give mean and spread, and the notes say so.
 
     Parameters
     ----------
