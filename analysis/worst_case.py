@@ -79,8 +79,8 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             axes.minorticks_off()
             axes.set_ylim(bottom=0)
         for row in grid:
-            row[0].set_ylabel("worst top-1 accuracy found (%)")
-        for axes in grid[-1]:
+            row[0].set_ylabel("worst accuracy on searched inputs (%)")
+        for axes in grid.flat[max(len(panels) - 3, 0) : len(panels)]:
             axes.set_xlabel("gradient passes")
         grid[0, 0].legend(frameon=False, fontsize=SMALL)
     save(figure, path)
