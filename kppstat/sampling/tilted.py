@@ -262,7 +262,7 @@ class Tilted:
             middle = float(np.median(self._pilot))
             looks.learn(percentile, middle)
             most = min(_TOLERANCE * cost, 0.85 * (self._budget - self._cost))
-            plan = Plan(number, cost, most, percentile, q.p, boldness, ratio)
+            plan = Plan(number, cost, most, percentile, q.p, boldness, self._near(percentile), ratio)
             wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
             for _ in wave.run():
                 yield self._state("looking at instances")
@@ -278,6 +278,11 @@ class Tilted:
             boldness, ratio = _next(wave, sizes, self._inputs, boldness)
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
             cost = min(self._next_cost(), 0.85 * left if left > 10 else left)
+
+    def _near(self, percentile: float) -> tuple[float, ...]:
+        """Return points on the way to the ends of the interval, which will be narrower after the next wave."""
+        ends = (self._interval.low, self._interval.high)
+        return tuple((percentile + end) / 2 for end in ends if math.isfinite(end))
 
     def _first_percentile(self, surrogate: Surrogate) -> float:
         """Return where the quantile lies if the surrogate is right."""

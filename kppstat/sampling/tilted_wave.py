@@ -54,6 +54,8 @@ class Plan:
         Which quantile.
     boldness : ndarray, shape (stages,)
         How much more or less each stage is to be reached than the rule says.
+    near : tuple of float
+        Where else the distribution function must be known well: towards the ends of the interval.
     ratio : float
         What all looks cost for each first look.
     """
@@ -64,6 +66,7 @@ class Plan:
     percentile: float
     p: float
     boldness: np.ndarray
+    near: tuple[float, ...] = ()
     ratio: float = RATIO
 
 
@@ -154,8 +157,11 @@ class Recorder:
 
         Neyman's rule: the root of the variance that the stage takes away, over the root of its price.
         """
-        r = chance(np.array([self.plan.percentile]), *law)
-        worth = self._strength * self.plan.boldness[stage] * np.sqrt(r * (1 - r) * better / price)
+        unknown = np.zeros(law.shape[1])
+        for x in (self.plan.percentile, *self.plan.near):
+            r = chance(np.array([x]), *law)
+            unknown = np.maximum(unknown, r * (1 - r))
+        worth = self._strength * self.plan.boldness[stage] * np.sqrt(unknown * better / price)
         return np.asarray(np.clip(worth, 1e-9, 1.0))
 
     def _better(self, at: np.ndarray, spread: np.ndarray, size: int) -> np.ndarray:
