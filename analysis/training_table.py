@@ -63,7 +63,7 @@ def _median(rows: list[Row], strategy: str) -> float:
 COLUMNS = (
     "strategy", "seed", "settings", "kpp1", "kpp1_low", "kpp1_high", "behind1", "behind1_low", "behind1_high", "kpp5",
     "kpp5_low", "kpp5_high", "behind5", "behind5_low", "behind5_high", "mean", "sd", "clean", "nll", "ece", "epistemic",
-    "best_epoch", "step", "seconds", "trained", "search", "judging", "epochs", "lr",
+    "best_epoch", "step", "seconds", "trained", "search", "judging", "epochs", "lr", "rates",
     "train_inputs", "test_inputs", "instances",
 )  # fmt: skip
 
