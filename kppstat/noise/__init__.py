@@ -18,6 +18,7 @@ from kppstat.noise.encoding import Offset as Offset
 from kppstat.noise.encoding import Pair as Pair
 from kppstat.noise.encoding import Quantise as Quantise
 from kppstat.noise.encoding import Slices as Slices
+from kppstat.noise.encoding import Steps as Steps
 from kppstat.noise.encoding import encodings as encodings
 from kppstat.noise.faults import Flip as Flip
 from kppstat.noise.faults import StuckAt as StuckAt

@@ -202,7 +202,6 @@ class Quantise(Encoding):
     ----------
     bits : int
     rounding : {"nearest", "floor"}
-        Floor is MemSE's.
     """
 
     gives_signed: ClassVar[bool | None] = None
@@ -214,6 +213,39 @@ class Quantise(Encoding):
     def split(self, x: Any) -> tuple[list[Cell], Any]:
         """Return the rounded values."""
         return [(1.0, _rounded(x, 2**self.bits - 1, self.rounding))], 0.0
+
+
+@encoding("steps")
+@dataclass(frozen=True)
+class Steps(Encoding):
+    """Round to multiples of 1/number of the range, for numbers of levels that no count of bits gives.
+
+    MemSE's device of N levels is ``Steps(N, "floor")`` before ``Pair()``: its step is Gmax/N, and it rounds the signed
+    weight downwards, so that weights that are not on a level lose half a step on average.
+
+    Parameters
+    ----------
+    number : int
+        Steps between zero and the top of the range.
+    rounding : {"nearest", "floor"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [(_, levels)], _ = Steps(4, "floor").split(np.array([1.0, 0.7, -0.1]))
+    >>> levels.tolist()
+    [1.0, 0.5, -0.25]
+    """
+
+    gives_signed: ClassVar[bool | None] = None
+    cells: ClassVar[int] = 1
+
+    number: int = count("steps between zero and the top of the range", low=1, high=2**23)
+    rounding: str = choice("how values between levels are rounded", ("nearest", "floor"), default="nearest")
+
+    def split(self, x: Any) -> tuple[list[Cell], Any]:
+        """Return the rounded values."""
+        return [(1.0, _rounded(x, self.number, self.rounding))], 0.0
 
 
 @encoding("slices")

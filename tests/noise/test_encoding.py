@@ -4,7 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kppstat.errors import NoiseError
-from kppstat.noise import Asymmetric, Conductance, Encoded, Flip, Gaussian, Offset, Pair, Quantise, Slices, normals
+from kppstat.noise import (
+    Asymmetric,
+    Conductance,
+    Encoded,
+    Flip,
+    Gaussian,
+    Offset,
+    Pair,
+    Quantise,
+    Slices,
+    Steps,
+    normals,
+)
 from kppstat.noise import model_from_dict as from_dict
 from kppstat.noise.encoding import check_steps, encode, encodings
 from kppstat.noise.presets import factor
@@ -44,6 +56,19 @@ def test_quantisation_error_is_within_half_a_step(x, bits):
     floored, _ = decoded((Quantise(bits, "floor"),), x)
     assert ((x - floored) >= -1e-12).all()
     assert ((x - floored) <= 1 / (2**bits - 1) + 1e-12).all()
+
+
+def test_levels_of_noisy_pairs_are_memses():
+    # MemSE: floor(W c / D) D / c with c = Gmax / Wmax and D = Gmax / N, then noise of sigma on both devices.
+    g_max, sigma, number = 4.0, 0.1, 100
+    w = np.random.default_rng(0).standard_normal(300)
+    w_max = np.abs(w).max()
+    c, step = g_max / w_max, g_max / number
+    mean, variance = Encoded((Steps(number, "floor"), Pair()), Gaussian(sigma / g_max)).moments(w)
+    np.testing.assert_allclose(mean, np.floor(w * c / step) * step / c, atol=1e-12)
+    np.testing.assert_allclose(variance, 2 * sigma**2 / c**2)
+    assert sigma / g_max * w_max * factor("memse-1") == pytest.approx(np.sqrt(variance[0]))
+    assert not (mean == w).all()
 
 
 def test_slices_of_noisy_devices_are_nefts_unit():
@@ -127,5 +152,5 @@ def test_a_law_of_devices_alone_is_on_pairs():
 
 
 def test_every_step_is_documented():
-    assert sorted(encodings()) == ["asymmetric", "offset", "pair", "quantise", "slices"]
+    assert sorted(encodings()) == ["asymmetric", "offset", "pair", "quantise", "slices", "steps"]
     assert all(cls.__doc__ for cls in encodings().values())
