@@ -2,7 +2,7 @@
 
     python analysis/training_table.py WORK
 
-For each task and sigma in WORK it writes analysis/results/training_TASK_SIGMA.csv, and one figure of all, training.svg.
+For each task and sigma in WORK it writes analysis/results/training_TASK_SIGMA.csv, and one figure, training.svg.
 KPPs have exact 95 % intervals. `behind` is the KPP of `kpp` less that of the row, with the exact interval for paired
 samples: all networks were judged on the same instances.
 """
@@ -23,7 +23,8 @@ from kppstat.stats.paired import paired_difference
 from kppstat.style import ACCENT, FILL, INK, MUTED, house_style, new_figure, save
 
 RESULTS = Path(__file__).parent / "results"
-OURS, GIVEN = "kpp", "none"
+OURS = "kpp"
+ENOUGH = 4  # strategies, for a panel of the figure
 Row = dict[str, Any]
 
 
@@ -80,7 +81,8 @@ def table(rows: Iterable[Row], path: Path) -> None:
 
 
 def figure(found: dict[tuple[str, float], list[Row]]) -> None:
-    """Draw KPP(1) with its interval, the mean and the clean accuracy of every network, a panel for each task."""
+    """Draw KPP(1) with its interval, mean and clean accuracy of every network, where enough strategies are compared."""
+    found = {key: rows for key, rows in found.items() if len({row["strategy"] for row in rows}) >= ENOUGH}
     names = {key: list(dict.fromkeys(row["strategy"] for row in rows))[::-1] for key, rows in found.items()}
     columns = min(len(found), 2)
     lines = -(-len(found) // columns)
