@@ -110,12 +110,14 @@ def _print(result: Prediction) -> None:
 
 def _by_weight(result: Prediction) -> Table:
     """Return the table of weights, the dearest first."""
-    table = plain_table("weight", ">share in the variance of the logits", *([">costs"] if result.cost else []))
+    columns = ("weight", ">share in the variance of the logits", ">mse by it alone")
+    table = plain_table(*columns, *([">costs"] if result.cost else []))
     ordered = sorted(result.by_weight, key=lambda n: -(result.cost or result.by_weight)[n])
 
     def row(name: str, share: float, cost: float | None) -> None:
+        alone = f"{result.mse_by_weight[name]:.4g}" if name in result.mse_by_weight else ""
         spent = [] if not result.cost else ["" if cost is None else f"{100 * cost:+.2f} points"]
-        table.add_row(name, f"{100 * share:.1f} %", *spent)
+        table.add_row(name, f"{100 * share:.1f} %", alone, *spent)
 
     for name in ordered[:SHOWN]:
         row(name, result.by_weight[name], result.cost.get(name))

@@ -24,6 +24,7 @@ from kppstat.prediction.fit import best_fit
 from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import Logits, logits
+from kppstat.prediction.mse import mse, mse_by_weight, shifted
 from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent, sampled
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import calibrate, forward, without_rule
@@ -194,6 +195,8 @@ def predict(
     passes = len(rows) * (10 + 3 * turns) + (len(sample) + trials) * (1 + 3 * all_turns) + 4 * len(sample)
     passes += len(first) * INSTANCES + seen_there
     share = _shares(evenly)
+    intended = moved(sample, {})
+    passes += len(sample) * len(shifted(moments, model.graph.constants))
     slopes = None
     if sensitivity:
         slopes = kpp_gradients(model, variation, data, k, inputs=min(inputs, _SLOPES), seed=seed, outputs=outputs)
@@ -203,7 +206,10 @@ def predict(
         k=k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=_mse(evenly, moved(sample, {})),
+        mse=mse(evenly, intended),
+        mse_by_weight=mse_by_weight(
+            evenly, intended, moments, model.graph.constants, lambda other: moved(sample, other)
+        ),
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in share.items() if n},
@@ -229,11 +235,6 @@ def predict(
 def predictable(model: Model) -> list[str]:
     """Return the operators, by name, that keep this model from being predicted; empty where nothing does."""
     return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
-
-
-def _mse(law: Logits, intended: np.ndarray) -> float:
-    shift = np.take_along_axis(law.mean - intended, law.columns, axis=1)
-    return float((shift**2 + law.var).mean())
 
 
 def _shares(law: Logits) -> dict[str, float]:

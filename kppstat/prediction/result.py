@@ -47,7 +47,10 @@ class Prediction:
     mean, sd : float
         Over instances.
     mse : float
-        Mean squared deviation of a logit from that of the intended weights, over inputs, logits and instances.
+        Mean squared deviation of a logit from that of the intended weights, over inputs, logits and instances: from
+        programming noise and, where the noise model quantises, from quantisation.
+    mse_by_weight : dict of str to float
+        The same if only this weight deviated. They need not add up to `mse`: shifts of several weights meet.
     clean : float
         Performance of the intended weights on all inputs.
     values : ndarray
@@ -80,6 +83,7 @@ class Prediction:
     mean: float
     sd: float
     mse: float
+    mse_by_weight: Mapping[str, float]
     clean: float
     values: np.ndarray = field(repr=False)
     by_weight: Mapping[str, float]
@@ -123,6 +127,7 @@ class Prediction:
         """Return the result as plain values for JSON."""
         out = {name: getattr(self, name) for name in _JSON}
         out["by_weight"], out["nonlinear"] = dict(self.by_weight), self.nonlinear
+        out["mse_by_weight"] = dict(self.mse_by_weight)
         out["cost"] = dict(self.cost)
         out["noise"], out["notes"] = dict(self.noise), list(self.notes)
         return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in out.items()}

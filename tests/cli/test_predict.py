@@ -15,9 +15,11 @@ def test_prediction_names_itself_as_one(few_inputs: Path, tmp_path: Path, capsys
     assert result["guarantee"] == "none"
     assert "without a guarantee" in said.out
     assert "layers.0.weight" in said.err
+    assert "mse by it alone" in said.err
     assert 0 < result["kpp"] <= result["mean"] <= 1
     assert result["evaluations"] > 1
     assert (tmp_path / "out.svg").stat().st_size > 1000
+    assert set(result["mse_by_weight"]) == set(result["by_weight"])
     assert set(result) >= {"kpp", "mean", "sd", "mse", "clean", "guarantee", "evaluations", "seconds"}
 
 

@@ -1,0 +1,87 @@
+"""Output MSE over instances, and what each weight alone brings of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from kppstat.array import to_numpy
+from kppstat.prediction.logits import Logits
+
+_SAME = 1e-6  # of max|W|: means that are as close to the intended weights differ by rounding only
+
+
+def mse(law: Logits, intended: np.ndarray) -> float:
+    """Return the mean squared deviation of a logit from that of the intended weights: squared shift plus variance.
+
+    What a noise model does to the mean of a weight, such as quantisation, shifts the logits of every instance alike, so
+    its error counts in full (MemSE, arXiv 2205.01707: the target is the network before quantisation).
+
+    Parameters
+    ----------
+    law : Logits
+    intended : ndarray, shape (n, outputs)
+        Logits of the intended weights.
+
+    Examples
+    --------
+    >>> law = Logits(np.array([[1.5]]), np.array([[0]]), np.array([[[0.1, 0.2]]]), {}, np.zeros((1, 1)))
+    >>> round(mse(law, np.array([[1.0]])), 6)
+    0.3
+    """
+    return float((_shift(law, law.mean, intended) ** 2 + law.var).mean())
+
+
+def mse_by_weight(
+    law: Logits,
+    intended: np.ndarray,
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    constants: Mapping[str, np.ndarray],
+    moved: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+) -> dict[str, float]:
+    """Return, for each weight, the output MSE if it alone deviated, to first order in its variances.
+
+    The variance is its share in that of the logits. The shift is exact: that of the network with this weight at its
+    mean. Shifts of several weights add up before they are squared, so these values need not add up to the output MSE.
+
+    Parameters
+    ----------
+    law : Logits
+    intended : ndarray, shape (n, outputs)
+        Logits of the intended weights.
+    weights : mapping of str to (mean, variance)
+    constants : mapping of str to ndarray
+        The intended weights.
+    moved : callable
+        From weights to the logits of the inputs of the law; called for each weight whose mean is not as intended.
+    """
+    found = {}
+    for name in sorted(law.by_weight):
+        found[name] = float(law.by_weight[name].mean())
+    for name in shifted(weights, constants):
+        mean = to_numpy(weights[name][0])
+        found[name] = found.get(name, 0.0) + float((_shift(law, moved({name: mean}), intended) ** 2).mean())
+    return dict(sorted(found.items()))
+
+
+def shifted(
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]], constants: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Return the names of the weights whose mean over instances is not the intended one.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 0.3])
+    >>> shifted({"a": (w, w), "b": (np.round(w), w)}, {"a": w, "b": w})
+    ('b',)
+    """
+    far = {
+        name: np.abs(to_numpy(mean) - constants[name]).max(initial=0) > _SAME * np.abs(constants[name]).max(initial=0)
+        for name, (mean, _) in weights.items()
+    }
+    return tuple(name for name, moves in far.items() if moves)
+
+
+def _shift(law: Logits, mean: np.ndarray, intended: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(mean - intended, law.columns, axis=1)

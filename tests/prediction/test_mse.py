@@ -1,0 +1,91 @@
+"""Output MSE of quantised and noisy weights against sampled instances of a small network."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from kppstat.data import Dataset
+from kppstat.data import load as load_data
+from kppstat.noise import Encoded, Gaussian, NoiseModel, Pair, Steps, Variation, normals
+from kppstat.onnx_io import Model, load
+from kppstat.prediction import predict
+from kppstat.propagate import forward
+
+N, FEATURES, HIDDEN, CLASSES = 96, 10, 20, 3
+COARSE = Encoded((Steps(16, "floor"), Pair()), Gaussian(0.03))
+EXACT = Gaussian(0.0)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
+    folder = tmp_path_factory.mktemp("mse")
+    rng = np.random.default_rng(3)
+    weights = {
+        "first": rng.standard_normal((FEATURES, HIDDEN)) / 3,
+        "second": rng.standard_normal((HIDDEN, CLASSES)) / 3,
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "second"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
+    )
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
+    np.savez(folder / "m.npz", x=rng.standard_normal((N, FEATURES)).astype(np.float32), y=rng.integers(0, CLASSES, N))
+    model = load(path)
+    return model, load_data(folder / "m.npz", model)
+
+
+def deviations(model: Model, data: Dataset, variation: Variation, count: int) -> np.ndarray:
+    """Return the deviations of all logits from those of the intended weights, shape (count, n, classes)."""
+    inputs = data.batch(slice(None))
+    intended = forward(model.graph, inputs)["y"]
+    found = []
+    for i in range(count):
+        weights = {}
+        for w in model.weights:
+            law, value = variation.of(w.name), model.graph.constants[w.name]
+            weights[w.name] = law.weights(value, normals(1, i, w.position, law.draws(value.shape)))
+        found.append(forward(model.graph, inputs, weights)["y"] - intended)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("noise", [COARSE, Gaussian(0.05)])
+def test_mse_counts_noise_and_quantisation(network: tuple[Model, Dataset], noise: NoiseModel) -> None:
+    model, data = network
+    prediction = predict(model, data, Variation(noise), inputs=N, draws=64)
+    truth = deviations(model, data, Variation(noise), 3000)
+    shift, variance = (truth.mean(axis=0) ** 2).mean(), truth.var(axis=0).mean()
+    assert prediction.mse == pytest.approx(shift + variance, rel=0.05)
+    if noise is COARSE:  # neither part alone would do
+        assert min(shift, variance) > 0.2 * prediction.mse
+
+
+def test_quantisation_alone_is_a_shift(network: tuple[Model, Dataset]) -> None:
+    model, data = network
+    variation = Variation(Encoded((Steps(10, "floor"), Pair()), Gaussian(0.0)))
+    prediction = predict(model, data, variation, inputs=N, draws=64)
+    truth = float((deviations(model, data, variation, 1) ** 2).mean())
+    assert truth > 0.001
+    assert prediction.mse == pytest.approx(truth, rel=1e-4)
+    assert prediction.sd == pytest.approx(0, abs=1e-9)
+
+
+def test_mse_of_a_weight_is_what_it_alone_brings(network: tuple[Model, Dataset]) -> None:
+    model, data = network
+    prediction = predict(model, data, Variation(COARSE), inputs=N, draws=64)
+    assert list(prediction.mse_by_weight) == ["first", "second"]
+    for name, alone in prediction.mse_by_weight.items():
+        truth = deviations(model, data, Variation(EXACT, {name: COARSE}), 2000)
+        assert alone == pytest.approx((truth**2).mean(), rel=0.06)
+    assert prediction.to_dict()["mse_by_weight"] == prediction.mse_by_weight
