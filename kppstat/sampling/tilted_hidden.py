@@ -9,7 +9,7 @@ import numpy as np
 
 from kppstat.sampling.tilted_ledger import Looks
 from kppstat.stats.audit import LOWER
-from kppstat.stats.weighted import share_bound
+from kppstat.stats.share import share_bound
 
 __all__ = ["HiddenMass"]
 

@@ -17,7 +17,7 @@ from kppstat.noise import Gaussian, Law, NoiseModel, Selective, Variation
 from kppstat.onnx_io import Model
 from kppstat.performance import Top1
 from kppstat.sampling.result import shown
-from kppstat.stats.weighted import share_bound
+from kppstat.stats.share import share_bound
 from kppstat.worst_case.attack import Attack
 from kppstat.worst_case.region import Region, largest
 
