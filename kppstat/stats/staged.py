@@ -12,8 +12,8 @@ make the differences small where the probability is. A constant probability for 
 probability alone, ``1 / P_1``, is the likelihood ratio of importance sampling from the pool.
 
 Sources: difference estimators in two-phase sampling, Särndal, Swensson & Wretman, Model Assisted Survey Sampling
-(1992), chapter 9; telescoping sums with random ends, Rhee & Glynn, Oper. Res. 63 (2015). The interval inverts a test, as in
-Woodruff, J. Amer. Statist. Assoc. 47 (1952).
+(1992), chapter 9; telescoping sums with random ends, Rhee & Glynn, Oper. Res. 63 (2015). The interval inverts a
+test, as that of Woodruff, J. Amer. Statist. Assoc. 47 (1952).
 """
 
 from __future__ import annotations
