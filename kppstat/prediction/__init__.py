@@ -2,6 +2,7 @@
 
 from kppstat.prediction.gradients import KppGradients, kpp_gradients
 from kppstat.prediction.head import split
+from kppstat.prediction.power import power
 from kppstat.prediction.predict import predict
 from kppstat.prediction.result import Prediction
 from kppstat.prediction.smooth import Smooth, gaussian_depth, smooth_accuracy
@@ -12,6 +13,7 @@ __all__ = [
     "Smooth",
     "gaussian_depth",
     "kpp_gradients",
+    "power",
     "predict",
     "smooth_accuracy",
     "split",
