@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,14 @@ from rich.table import Table
 
 from kppstat.cli.console import duration, err, plain_table, write_json
 from kppstat.data import load as load_data
+from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
 from kppstat.onnx_io import load
 from kppstat.prediction import Prediction
 from kppstat.prediction import predict as predict_kpp
+from kppstat.prediction.pilot import clean_outputs
 from kppstat.sampling.question import Question
+from kppstat.sampling.sweep import read_numbers
 
 SHOWN = 12  # weights in the table of shares
 
@@ -23,7 +27,7 @@ def predict(
     model: Path,
     /,
     *,
-    sigma: float | None = None,
+    sigma: str | None = None,
     k: float = 1.0,
     data: str | None = None,
     performance: str = "top-1",
@@ -43,7 +47,8 @@ def predict(
     model
         ONNX file.
     sigma
-        Standard deviation of a weight's deviation, in units of the max abs weight of its tensor.
+        Standard deviation of a weight's deviation, in units of the max abs weight of its tensor; several as
+        0.02,0.05,0.1 or FIRST:LAST:COUNT.
     k
         Percent of instances that may fall below the KPP.
     data
@@ -68,27 +73,51 @@ def predict(
         Say nothing but the answer.
     """
     question = Question(k=k, seed=seed)
-    variation = variation_of(sigma, None if noise_file is None else read(noise_file))
+    noise = None if noise_file is None else read(noise_file)
+    sigmas = [None] if sigma is None else read_numbers(sigma, "--sigma")
+    variations = [variation_of(s, noise) for s in sigmas]
+    if not variations:
+        raise SettingError("no sigma is given", where="--sigma", remedy="Give numbers such as 0.02,0.05 or 0.02:0.2:10")
+    if figure is not None and len(variations) > 1:
+        raise SettingError("the figure is of one sigma", where="--figure", remedy="Give one sigma, or leave it out")
     loaded = load(model, fold_batch_norm=fold_batch_norm)
-    result = predict_kpp(
-        loaded,
-        load_data(data, loaded),
-        variation,
-        k=question.k,
-        performance=performance,
-        inputs=inputs,
-        seed=question.seed,
-        sensitivity=sensitivity,
-    )
+    source = load_data(data, loaded)
+    clean = clean_outputs(loaded, source) if len(variations) > 1 else None  # shared by all of them
+    results = [
+        predict_kpp(
+            loaded,
+            source,
+            variation,
+            k=question.k,
+            performance=performance,
+            inputs=inputs,
+            seed=question.seed,
+            sensitivity=sensitivity,
+            outputs=clean,
+        )
+        for variation in variations
+    ]
+    first, *more = results
     if json is not None:
-        write_json(result.to_dict(), json)
+        write_json({"points": [r.to_dict() for r in results]} if more else first.to_dict(), json)
     if json != "-":
-        print(result.summary())
-        if not quiet:
-            _print(result)
+        for result in results:
+            print(f"sigma {result.sigma:g}: {result.summary()}" if more else result.summary())
+        if more and not quiet:
+            _compare(results)
+        elif not quiet:
+            _print(first)
     if figure is not None:
-        result.plot(str(figure))
+        first.plot(str(figure))
         err.print(f"wrote {figure}", style="dim")
+
+
+def _compare(results: Sequence[Prediction]) -> None:
+    table = plain_table(">sigma", f">KPP({results[0].k:g})", ">mean", ">sd", ">mse", "in its depth")
+    for r in results:
+        depth = "yes" if r.trusted else "no: " + "; ".join(r.notes)
+        table.add_row(f"{r.sigma:g}", r.show(r.kpp), r.show(r.mean), r.show(r.sd), f"{r.mse:.4g}", depth)
+    err.print(table)
 
 
 def _print(result: Prediction) -> None:

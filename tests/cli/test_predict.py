@@ -43,7 +43,31 @@ def test_sensitivity_is_of_accuracy(few_inputs: Path, capsys: pytest.CaptureFixt
     assert "--sensitivity" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [["--sigma", "-1"], ["--sigma", "0.1", "--k", "0"], []])
+def test_several_sigmas_are_each_as_alone(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--inputs", "40", "--json", str(out)]
+    assert run([*words, "--sigma", "0.02:0.06:2"]) == 0
+    points = json.loads(out.read_text())["points"]
+    said = capsys.readouterr()
+    assert [p["sigma"] for p in points] == [0.02, 0.06]
+    assert points[0]["mean"] > points[1]["mean"]
+    assert points[0]["mse"] < points[1]["mse"]
+    assert "sigma 0.06: All but 1 %" in said.out
+    assert "in its depth" in said.err
+    assert run([*words, "--sigma", "0.06"]) == 0
+    alone = json.loads(out.read_text())
+    assert {**alone, "seconds": 0} == {**points[1], "seconds": 0}
+
+
+def test_a_figure_is_of_one_sigma(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(NOISE_TRAINED), "--data", str(few_inputs), "--sigma", "0.02,0.06"]
+    assert run([*words, "--figure", str(tmp_path / "o.svg")]) == BAD_INPUT
+    assert "--figure" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more", [["--sigma", "-1"], ["--sigma", "0.1", "--k", "0"], [], ["--sigma", "a"], ["--sigma", "0:1:0"]]
+)
 def test_bad_input(few_inputs: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
     assert run(["predict", str(NOISE_TRAINED), "--data", str(few_inputs), *more]) == BAD_INPUT
     assert capsys.readouterr().err.startswith("error: ")
