@@ -79,7 +79,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             axes.minorticks_off()
             axes.set_ylim(bottom=0)
         for row in grid:
-            row[0].set_ylabel("worst accuracy on searched inputs (%)")
+            row[0].set_ylabel("worst accuracy found (%)")
         for axes in grid.flat[max(len(panels) - 3, 0) : len(panels)]:
             axes.set_xlabel("gradient passes")
         grid[0, 0].legend(frameon=False, fontsize=SMALL)
