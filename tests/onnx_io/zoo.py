@@ -27,6 +27,11 @@ def save(model: ModelProto, path: Path) -> Path:
 
 def cnn() -> ModelProto:
     """Conv, BatchNormalization, pool, Gemm: opset 17, free batch."""
+    rng = np.random.default_rng(7)  # its own: the trainer's tests need the same network in any order of tests
+
+    def draw(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
     return parse(
         """cnn (float[N, 2, 6, 6] x) => (float[N, 3] y) {
             a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
