@@ -21,7 +21,7 @@ import numpy as np
 from kppstat.errors import SettingError
 from kppstat.runs import Reveal
 from kppstat.sampling.audited_aim import Aim, Need
-from kppstat.sampling.audited_ledger import Ledger
+from kppstat.sampling.audited_ledger import Ledger, require_bounds
 from kppstat.sampling.audited_plan import (
     LARGEST,
     Scouts,
@@ -89,12 +89,7 @@ class Audited:
         first: int = 0,
         instances: int | None = None,
     ) -> None:
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise SettingError(
-                f"audits need scores with bounds, and these lie in {low:g} .. {high:g}",
-                where="--method",
-                remedy="Use --method mc for this performance",
-            )
+        require_bounds(low, high)
         if instances is not None and instances < 1:
             raise SettingError(f"instances is {instances}", where="instances", remedy="Give 1 or more")
         self._question, self._inputs, self._first, self._fixed = question, inputs, first, instances

@@ -22,6 +22,21 @@ _CHUNK = 256
 _DISTANCES = np.array([1.0, 0.5, 0.25, 0.12, 0.06])
 
 
+def require_bounds(low: float, high: float) -> None:
+    """Raise if scores that are to be revealed in part have no bounds.
+
+    Raises
+    ------
+    SettingError
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise SettingError(
+            f"a part of the inputs tells of scores with bounds only, and these lie in {low:g} .. {high:g}",
+            where="--method",
+            remedy="Use --method mc for this performance",
+        )
+
+
 class Ledger:
     """Revealed scores of instances, as shares of the way from the lowest to the highest score.
 
@@ -40,10 +55,6 @@ class Ledger:
     """
 
     def __init__(self, reveal: Reveal, inputs: int, low: float, high: float, seed: int, first: int) -> None:
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise SettingError(
-                "audits need scores with known bounds", where="--method", remedy="Use --method mc for this performance"
-            )
         self._reveal, self.inputs, self._low, self._scale = reveal, inputs, low, high - low
         self._seed, self._first = seed, first
         self._book: AuditBook | None = None

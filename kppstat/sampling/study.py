@@ -29,7 +29,7 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
 from kppstat.sampling.subset import SubsetSimulation, SubsetSpace
 from kppstat.sampling.tilted import Tilted
-from kppstat.sampling.tilted_slopes import obstacle
+from kppstat.sampling.tilted_slopes import require_gradients
 from kppstat.sampling.tilted_space import NetworkSpace
 
 TRACE = 400  # states kept for the figure of convergence
@@ -216,9 +216,7 @@ class Study:
         """Take the method asked for, or the one that suits the question best."""
         low, high = self.performance.low, self.performance.high
         bounded = math.isfinite(low) and math.isfinite(high)
-        method, reason = chosen(
-            self.question, bounded=bounded, obstacle=obstacle(self.engine.evaluator, self.model.graph)
-        )
+        method, reason = chosen(self.question, bounded=bounded)
         if self.question.method == "auto" and self.question.guarantee == "asymptotic":
             self.notes = (*self.notes, f"Method {method}: {reason}.")
         if method == "mc":
@@ -226,6 +224,7 @@ class Study:
         inputs = len(self.data)
         if method == "audited":
             return Audited(self.question, self.half_width, inputs=inputs, low=low, high=high, first=first)
+        require_gradients(self.engine.evaluator, self.model.graph)
         keep = None if self.journal is None else self.journal.keep
         if method == "subset":
             searched = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p)

@@ -24,6 +24,7 @@ import numpy as np
 
 from kppstat.errors import SettingError
 from kppstat.runs import Reveal
+from kppstat.sampling.audited_ledger import require_bounds
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Sample, State
 from kppstat.sampling.tilted_hidden import HiddenMass
@@ -114,12 +115,7 @@ class Tilted:
         high: float = 1.0,
         first: int = 0,
     ) -> None:
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise SettingError(
-                f"tilted sampling needs scores with bounds, and these lie in {low:g} .. {high:g}",
-                where="--method",
-                remedy="Use --method mc for this performance",
-            )
+        require_bounds(low, high)
         if question.guarantee not in (None, "asymptotic"):
             raise SettingError(
                 f"tilted sampling has an asymptotic interval with an exact bound beside it, and none that is "

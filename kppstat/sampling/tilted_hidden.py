@@ -57,12 +57,14 @@ class HiddenMass:
         draws = min(count, len(ids))
         ids = ids[:draws][blind[:draws]]
         open_, before = ids, ledger.cost
-        while len(open_) and ledger.cost - before < 2 * most:
+        while len(open_):
             shown = ledger.book.evidence(open_, self.threshold, LOWER) >= needed
             seen = ledger.book.seen(open_)
             open_ = open_[~shown & (seen < inputs)]
-            if len(open_):
-                yield from self._looks.more(open_, np.minimum(2 * ledger.book.seen(open_), inputs).astype(np.int64))
+            wanted = np.minimum(2 * ledger.book.seen(open_), inputs).astype(np.int64)
+            if ledger.cost - before + float((wanted - ledger.book.seen(open_)).sum()) / inputs > 2 * most:
+                break  # those left open count as failures
+            yield from self._looks.more(open_, wanted)
         if draws:
             self._draws += draws
             self._hits += int((ledger.book.evidence(ids, self.threshold, LOWER) < needed).sum())

@@ -13,9 +13,10 @@ from kppstat.errors import KppstatError, SettingError
 from kppstat.graph import Graph
 from kppstat.noise.philox import permutation
 from kppstat.performance import Top1, TopK
+from kppstat.prediction.head import split
 from kppstat.propagate import describe, forward, unsupported
 
-__all__ = ["Point", "gradients", "obstacle", "passes"]
+__all__ = ["Point", "gradients", "passes", "require_gradients"]
 
 Point = tuple[int, tuple[tuple[int, float], ...]]
 
@@ -23,7 +24,6 @@ _REMEDY = "Use --method audited, which needs no gradients"
 #: A margin counts as open within this share of the typical one.
 _SOFT = 0.15
 _BATCH = 256
-_END = {"Softmax", "LogSoftmax"}
 #: Orders of inputs come from this stream.
 _STREAM = (1 << 24) - 5
 
@@ -39,15 +39,23 @@ def passes(count: int, rows: int, inputs: int) -> float:
     return 3 * count * rows / inputs
 
 
-def obstacle(evaluator: Evaluator, graph: Graph) -> str | None:
-    """Return why there are no gradients, or None if nothing speaks against them."""
+def require_gradients(evaluator: Evaluator, graph: Graph) -> None:
+    """Raise if there are no gradients.
+
+    Raises
+    ------
+    SettingError
+        If torch is missing, or the performance or an operator has no gradient.
+    """
+    reason, remedy = "", _REMEDY
     if find_spec("torch") is None:
-        return "torch is not installed"
-    if not isinstance(evaluator.performance, Top1 | TopK):
-        return f"no gradient is known of the performance '{evaluator.performance.name}'"
-    if missing := unsupported(graph):
-        return f"{describe(missing)} has no gradient: kppstat has no operator of its own for it"
-    return None
+        reason, remedy = "torch is not installed", "Install kppstat[train], or use --method audited"
+    elif not isinstance(evaluator.performance, Top1 | TopK):
+        reason = f"no gradient is known of the performance '{evaluator.performance.name}'"
+    elif missing := unsupported(graph):
+        reason = f"{describe(missing)} has no gradient: kppstat has no operator of its own for it"
+    if reason:
+        raise SettingError(f"tilted sampling takes gradients, but {reason}", where="--method", remedy=remedy)
 
 
 def gradients(evaluator: Evaluator, graph: Graph, points: Sequence[Point], rows: int) -> np.ndarray:
@@ -77,11 +85,11 @@ def gradients(evaluator: Evaluator, graph: Graph, points: Sequence[Point], rows:
     KppstatError
         If torch is missing, or operators, noise or performance have no gradient; the remedy is named.
     """
-    if reason := obstacle(evaluator, graph):
-        remedy = "Install kppstat[train], or use --method audited" if "torch" in reason else _REMEDY
-        raise SettingError(f"tilted sampling takes gradients, but {reason}", where="--method", remedy=remedy)
+    require_gradients(evaluator, graph)
     import torch
 
+    # Behind a softmax the slope vanishes where the network is sure; margins order the inputs alike before it.
+    head, _ = split(graph)
     rank = evaluator.performance.k if isinstance(evaluator.performance, TopK) else 1
     intended = {name: torch.from_numpy(w.copy()) for name, w in evaluator.intended.items()}
     assert evaluator.targets is not None
@@ -95,7 +103,7 @@ def gradients(evaluator: Evaluator, graph: Graph, points: Sequence[Point], rows:
         try:
             weights = {n: evaluator.variation.of(n).weights(intended[n], z) for n, z in leaves.items()}
             total = sum(
-                _smooth(_outputs(evaluator, graph, weights, part), labels[torch.from_numpy(part)], rank).sum()
+                _smooth(_outputs(evaluator, head, weights, part), labels[torch.from_numpy(part)], rank).sum()
                 for part in _parts(order, evaluator.batch_of_model)
             )
             slopes = torch.autograd.grad(total / rows, list(leaves.values()), allow_unused=True)
@@ -122,15 +130,11 @@ def _parts(order: np.ndarray, batch: int | None) -> list[np.ndarray]:
     return [np.resize(p, batch) if batch else p for p in parts]
 
 
-def _outputs(evaluator: Evaluator, graph: Graph, weights: Mapping[str, Any], rows: np.ndarray) -> Any:
+def _outputs(evaluator: Evaluator, head: Graph, weights: Mapping[str, Any], rows: np.ndarray) -> Any:
     import torch
 
     feed = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in evaluator.dataset.batch(rows).items()}
-    # Behind a softmax the slope vanishes where the network is sure; margins order the inputs alike before it.
-    output = graph.outputs[0].name
-    last = next((node for node in graph.nodes if output in node.outputs), None)
-    logits = last.inputs[0] if last is not None and last.op in _END else output
-    out = forward(graph, feed, weights, keep=(logits,))[logits]
+    out = forward(head, feed, weights)[head.outputs[0].name]
     return out.reshape(len(out), -1)
 
 

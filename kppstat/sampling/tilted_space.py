@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -92,7 +93,9 @@ class NetworkSpace:
         inputs = len(evaluator.dataset)
         rows = min(inputs, max(_LEAST, round(_SHARE * inputs)))
         points = self._points(reveal, count)
-        found = self._keep("gradients", lambda: gradients(evaluator, self._graph, points, rows))
+        # Another method or first instance may ask the same journal for gradients elsewhere.
+        name = hashlib.blake2b(repr((points, rows)).encode(), digest_size=16).hexdigest()
+        found = self._keep(f"gradients {name}", lambda: gradients(evaluator, self._graph, points, rows))
         self.cost += passes(count, rows, inputs)
         basis = _principal(found, _DIRECTIONS)
         ends = np.cumsum(list(sizes.values()))[:-1]

@@ -23,6 +23,7 @@ from kppstat.stats.staged import Wave, chance
 __all__ = ["RATIO", "Plan", "Recorder"]
 
 _KINDS = 400
+_KIND_POOL = 4093  # number of the pool that the kinds are made from; no wave has it
 _CHUNK = 1 << 17
 #: Draws of the pool that lie below the percentile, for each evaluation and in all; and draws in any case.
 _PER_EVENT, _EVENTS, _LEAST, _MOST = 5.0, (200.0, 2000.0), 20_000, 20_000_000
@@ -121,7 +122,7 @@ class Recorder:
             expected, left = price * float((now / came).sum()), max(self.plan.most - self.cost, 0.0)
             if expected > left:
                 now = now * max(0.9 * left / expected, 1e-9)
-            go = self._coins(alive, stage) < now / came
+            go = self._chosen(now / came, stage)
             alive = alive[go]
             reach[alive] = now[go]
             if not len(alive):
@@ -188,18 +189,18 @@ class Recorder:
         per_event = np.clip(_PER_EVENT * plan.cost, *_EVENTS)
         self._size = int(np.clip(per_event / min(plan.p, 1 - plan.p), _LEAST, _MOST))
         shares, chosen = np.zeros(_KINDS), []
-        edges: np.ndarray | None = None
+        # Kinds come from other places, so that they are fixed before those that count are drawn.
+        location = self.surrogate.location(self.space.pool(_KIND_POOL, 0, min(_CHUNK, self._size)))
+        self._edges = edges = _edges(location)
+        self._location = _middles(location, edges)
+        self._spread = self.surrogate.spread(self._location)
+        law = np.stack([self._location, self._spread / LOGISTIC])
+        kind = np.searchsorted(edges, location, side="right")
+        self._plan_inclusion(law, np.bincount(kind, minlength=_KINDS) / len(location), sizes)
         for start in range(0, self._size, _CHUNK):
             count = min(_CHUNK, self._size - start)
             places = self.space.pool(plan.number, start, count)
             location = self.surrogate.location(places)
-            if edges is None:
-                self._edges = edges = _edges(location)
-                self._location = _middles(location, edges)
-                self._spread = self.surrogate.spread(self._location)
-                law = np.stack([self._location, self._spread / LOGISTIC])
-                kind = np.searchsorted(edges, location, side="right")
-                self._plan_inclusion(law, np.bincount(kind, minlength=_KINDS) / count, sizes)
             kind = np.searchsorted(edges, location, side="right")
             shares += np.bincount(kind, minlength=_KINDS)
             coin = self._uniform(start, count)
@@ -238,10 +239,15 @@ class Recorder:
         drawn = words(self.seed, self.first + start // _CHUNK, _COINS + self.plan.number * 16, 2 * count)
         return _unit(drawn)
 
-    def _coins(self, at: np.ndarray, stage: int) -> np.ndarray:
-        """Return uniform numbers for instances at a stage."""
-        drawn = words(self.seed, self.first, _COINS + self.plan.number * 16 + 1 + stage, 2 * len(self.ids))
-        return _unit(drawn)[at]
+    def _chosen(self, chances: np.ndarray, stage: int) -> np.ndarray:
+        """Say who goes on to a stage: each with its own chance, and in all as many as expected, give or take one.
+
+        Systematic sampling: Särndal, Swensson & Wretman, Model Assisted Survey Sampling (1992), chapter 3. The order
+        is that of the pool, which is random. Independent coins would let the cost stray from the plan.
+        """
+        offset = _unit(words(self.seed, self.first, _COINS + self.plan.number * 16 + 1 + stage, 2))[0]
+        turns = np.floor(np.cumsum(chances) + offset)
+        return np.asarray((np.diff(turns, prepend=0.0) > 0) | (chances >= 1))
 
 
 def _unit(drawn: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Directions of a small real network, and tilted estimation of it from end to end."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from kppstat.engine import Engine, Task
 from kppstat.engine import probe as probe_room
 from kppstat.engine.evaluator import Evaluator
 from kppstat.errors import KppstatError, SettingError
-from kppstat.noise import Gaussian
+from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import load
+from kppstat.sampling.question import Question
+from kppstat.sampling.study import Study
 from kppstat.sampling.subset import SubsetSpace
-from kppstat.sampling.tilted_slopes import gradients, obstacle, passes
+from kppstat.sampling.tilted_slopes import gradients, passes, require_gradients
 from kppstat.sampling.tilted_space import NetworkSpace
 from tests.engine.networks import evaluator
 from tests.onnx_io import zoo
@@ -105,11 +108,35 @@ def test_finds_directions_that_tell_of_performance(made: tuple[Evaluator, Path],
 def test_says_why_there_are_no_gradients(made: tuple[Evaluator, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     ready, path = made
     net = graph(path)
-    assert obstacle(ready, net) is None  # type: ignore[arg-type]
+    require_gradients(ready, net)  # type: ignore[arg-type]
     monkeypatch.setattr("kppstat.sampling.tilted_slopes.find_spec", lambda name: None)
-    assert "torch" in str(obstacle(ready, net))  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="audited"):
+    with pytest.raises(SettingError, match=r"torch is not installed.*audited"):
         gradients(ready, net, [(0, ())], 10)  # type: ignore[arg-type]
+
+
+def test_gradients_elsewhere_are_kept_apart(made: tuple[Evaluator, Path]) -> None:
+    ready, path = made
+    names: list[str] = []
+
+    def keep(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        names.append(name)
+        return make()
+
+    with Engine(ready, workers=1) as engine:
+        for kind, first in ((NetworkSpace, 0), (NetworkSpace, 0), (NetworkSpace, 50)):
+            kind(engine, graph(path), first, keep).find(engine.map)
+        SubsetSpace(engine, graph(path), 0, keep, p=0.01).find(engine.map)
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+def test_torch_is_missed_before_anything_is_evaluated(
+    made: tuple[Evaluator, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = made
+    monkeypatch.setattr("kppstat.sampling.tilted_slopes.find_spec", lambda name: None)
+    with pytest.raises(SettingError, match="torch"):
+        Study(path, Question(method="tilted"), Variation(Gaussian(0.1)), workers=1)
 
 
 def test_a_network_without_slope_is_told_to_be_audited(made: tuple[Evaluator, Path]) -> None:
@@ -133,11 +160,3 @@ def test_estimates_from_end_to_end_and_resumes(made: tuple[Evaluator, Path], tmp
     assert told["factor"] > 0
     assert 0 < told["hidden_mass"] <= 1
     assert any("exactly" in note for note in whole.notes)
-
-
-def test_auto_takes_it_for_rare_failures_and_says_so(made: tuple[Evaluator, Path]) -> None:
-    _, path = made
-    for k, method in ((1, "tilted"), (20, "audited")):
-        result = kppstat.estimate(path, sigma=0.15, k=k, guarantee="asymptotic", max_evaluations=60, workers=1)
-        assert result.method == method
-        assert any(note.startswith(f"Method {method}") for note in result.notes)
