@@ -161,8 +161,9 @@ def staged_interval(
 ) -> tuple[float, Interval]:
     """Return the estimated `p`-quantile and its interval: the numbers at which ``F = p`` is not rejected.
 
-    The standard error is that at the number; below the estimate its geometric mean with that at the estimate, because
-    few events there would otherwise make it look too sure. Each end is the first number outwards that is rejected.
+    The standard error is that at the number, but at least that at the estimate: where few events decide, a number may
+    look sure because the rare ones that tell otherwise were not met. Each end is the first number outwards that is
+    rejected.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def staged_interval(
         for _ in range(_ROUNDS):
             x = np.linspace(near, far, _POINTS)
             mean, error = distribution(waves, x)
-            error = np.sqrt(error * np.maximum(error, least)) if sign < 0 else error
+            error = np.maximum(error, least)
             out = sign * (mean - p) > z * error
             if not out.any():
                 near = far
