@@ -1,15 +1,15 @@
-"""Evaluations that plain Monte Carlo needs for the width an audited run reached, divided by what that run cost.
+"""Evaluations that plain Monte Carlo needs for the width that an audited run reached, over what that run cost.
 
-Real networks, real data, everything counted: pilot, scouts, audits. Plain Monte Carlo is the exact interval of fixed
-size, at the size at which its expected width is the same. Its width depends on the lower tail of performance, which
-is found out beside the runs: the instances that look lowest are evaluated in full, and that is not counted. Time is
-processor time of this process with one worker, both for the run and for plain evaluations.
+Runs are replayed on recorded instances of real networks (`benchmarks.replay`), so that many are affordable and the
+plain size is known from the whole population: the size at which the exact interval of fixed size has this width in
+expectation. Everything is counted: pilot, scouts, audits. Runs that are given their number of instances refine until
+all that matter are decided; runs that are given a half-width plan the number themselves, as `kppstat estimate` does.
+Beside each factor stands what theory allows (`ideal`). With --real, each network is also run itself, and the ratio of
+processor times is measured.
 
-    python -m benchmarks.efficiency                           # LeNets that ship with kppstat, one repetition each
-    python -m benchmarks.efficiency --repetitions 20 --prepared FOLDER
+    python -m benchmarks.efficiency --replay FOLDER [FOLDER ...] [--repetitions 20] [--real]
 
-FOLDER holds the models and data that the prepare.py of the shared folder writes. Writes
-benchmarks/results/efficiency.csv, one row for each setting with medians over the repetitions.
+Writes benchmarks/results/efficiency.csv, a row for each setting with medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -24,185 +24,168 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, logit
 
+from benchmarks.replay import Replay
 from kppstat import Gaussian, Variation
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.engine import Task
 from kppstat.sampling import Question, Study
-from kppstat.stats.order import ranks
+from kppstat.sampling.audited import Audited
 
-RESULTS = Path(__file__).parent / "results"
-TIMED = 12  # full evaluations timed
-TAIL, ENOUGH = 4, 80  # the tail reaches to so many times k, and is made of so many instances below the percentile
-
-
-@dataclass(frozen=True)
-class Setting:
-    network: str
-    model: Path
-    data: Path
-    sigma: float
-    k: float
-    half_width: float
-    repetitions: int | None = None  # fewer than asked for, where an evaluation takes long
-
-
-@dataclass(frozen=True)
-class Run:
-    kpp: float
-    width: float
-    spread: float
-    guarantee: str
-    converged: bool
-    instances: int
-    evaluations: float
-    seconds: float
-    seconds_of_evaluation: float
+OUT = Path(__file__).parent / "results" / "efficiency.csv"
+#: Percent, and instances of plain Monte Carlo whose width is asked for.
+CASES = ((1.0, 8000), (0.1, 20_000))
+#: A population tells a percentile with at least so many members below it.
+_TELLS = 5
+#: Networks of which recorded instances can be run themselves: part of the replay's name, model and sigma.
+REAL = (
+    ("lenet_noise_trained", NOISE_TRAINED, 0.1),
+    ("lenet_sigma0.03", MODEL, 0.03),
+    ("lenet_sigma0.06", MODEL, 0.06),
+    ("lenet_sigma0.1", MODEL, 0.1),
+)
+_TIMED = 12  # full evaluations timed
 
 
 @dataclass(frozen=True)
 class Row:
     network: str
-    sigma: float
-    k: float
-    repetitions: int
-    guarantee: str
-    converged: int
-    kpp: float
+    population: int
     spread: float
+    k: float
+    way: str
+    repetitions: int
     half_width: float
     instances: int
     evaluations: float
     plain_evaluations: float
+    factor: float
+    factor_lower_quartile: float
+    factor_upper_quartile: float
+    ideal: float
+    covered: float
+    converged: float
+
+
+@dataclass(frozen=True)
+class Real:
+    network: str
+    k: float
+    kpp: float
+    half_width: float
+    evaluations: float
     cost_ratio: float
-    cost_ratio_quarter: float
     time_ratio: float
 
 
-class Tail:
-    """The lowest performances among many instances."""
+def ideal(replay: Replay, k: float, n: int) -> float:
+    """Return the factor of an audit that knows everything but the instances.
 
-    def __init__(self) -> None:
-        self._values: list[float] = []
-        self._count = 0
-
-    def enough(self, p: float) -> bool:
-        return self._count * p >= ENOUGH
-
-    def add(self, values: list[float], count: int) -> None:
-        self._values = sorted(self._values + values)
-        self._count += count
-
-    def plain_width(self, n: int, p: float) -> float:
-        """Expected width of the exact interval from n full evaluations."""
-        low, high = ranks(n, p, 0.05)
-        if low < 1 or high > n:
-            return math.inf
-        rng = np.random.default_rng(0)
-        parts = [rng.gamma(shape, size=4000) for shape in (low, high - low, n + 1 - high)]
-        share = np.cumsum(parts, axis=0)[:2] / np.sum(parts, axis=0)
-        # Beyond the tail its last value stands in: too narrow, so in favour of plain Monte Carlo.
-        at = np.minimum((share * self._count).astype(int), len(self._values) - 1)
-        values = np.array(self._values)
-        return float((values[at[1]] - values[at[0]]).mean())
-
-    def plain_size(self, width: float, p: float) -> float:
-        """How many full evaluations have this width in expectation."""
-        low, high = math.log(4 / p), math.log(10**7)
-        for _ in range(25):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.plain_width(round(math.exp(middle)), p) > width else (low, middle)
-        return math.exp(high)
+    Each instance is decided by the likelihood ratio of its own performance against the percentile, both known, on
+    inputs drawn in the proportion that tells instances near the percentile apart best; one below may err with 10 %, one
+    above with a tenth of k. No sequential test needs fewer inputs in expectation (Wald 1945, but for the overshoot).
+    """
+    rows = np.random.default_rng(0).permutation(len(replay.packed))[:1500]
+    near = np.argsort(np.abs(replay.performance - replay.kpp(k)))[:200]
+    odds = logit(np.mean([replay.scores(int(i)) for i in near], axis=0).clip(0.002, 0.998))
+    shifts = np.linspace(-8, 8, 321)
+    chances = expit(odds + shifts[:, None])
+    weights = np.sqrt(expit(odds) * expit(-odds))
+    at = replay.kpp(k)
+    level = int(np.argmin(np.abs(chances.mean(1) - at)))
+    own = np.abs(chances.mean(1)[:, None] - replay.performance[rows]).argmin(0)
+    told = chances * np.log(chances / chances[level]) + (1 - chances) * np.log((1 - chances) / (1 - chances[level]))
+    rate = (told @ weights / weights.sum())[own]
+    needed = np.where(replay.performance[rows] <= at, math.log(10), math.log(10 / (k / 100)))
+    with np.errstate(divide="ignore"):
+        cost = np.minimum(needed / rate / replay.inputs, 1.0)
+    return n / (n * float(cost.mean()))
 
 
-def measure(setting: Setting, repetition: int, tail: Tail) -> Run:
-    question = Question(k=setting.k, seed=repetition, half_width=setting.half_width)
-    variation = Variation(Gaussian(setting.sigma))
-    with Study(setting.model, question, variation, data=str(setting.data), workers=1) as study:
+def replayed(replay: Replay, k: float, plain: int, repetitions: int, *, given: bool) -> Row:
+    half_width = 1e-9 if given else replay.plain_width(plain, k) / 2
+    rows = []
+    for seed in range(repetitions):
+        instances = plain if given else None
+        estimator = Audited(Question(k=k, seed=seed), half_width, inputs=replay.inputs, instances=instances)
+        *_, end = estimator.states(replay.reveal(seed))
+        size = replay.plain_size(end.high - end.low, k)
+        covered = end.low <= replay.kpp(k) + 1e-12 and end.high >= replay.kpp(k) - 1e-12
+        rows.append(
+            (size / end.evaluations, end.half_width, end.instances, end.evaluations, size, covered, end.converged)
+        )
+    factor, half, count, cost, size, _, _ = np.median(rows, axis=0)
+    low, high = np.quantile([r[0] for r in rows], [0.25, 0.75])
+    return Row(
+        replay.name, len(replay.sorted), float(replay.sorted.std()), k, "number given" if given else "half-width given",
+        repetitions, half, int(count), cost, size, factor, low, high, ideal(replay, k, plain),
+        float(np.mean([r[5] for r in rows])), float(np.mean([r[6] for r in rows])),
+    )  # fmt: skip
+
+
+def real(name: str, model: Path, sigma: float, replay: Replay, k: float, plain: int) -> Real:
+    """Run the network itself, once, and plain evaluations beside it."""
+    question = Question(k=k, seed=0, half_width=replay.plain_width(plain, k) / 2)
+    with Study(model, question, Variation(Gaussian(sigma)), data=str(DATA), workers=1) as study:
         begun = time.process_time()
         for _ in study.states():
             pass
-        seconds = time.process_time() - begun
-        result = study.result()
+        seconds, result = time.process_time() - begun, study.result()
         begun = time.process_time()
-        for _ in study.engine.map(Task(10**9 + i) for i in range(TIMED)):
+        for _ in study.engine.map(Task(10**9 + i) for i in range(_TIMED)):
             pass
-        each = (time.process_time() - begun) / TIMED
-        if not tail.enough(question.p):
-            # Instances that count are the last ones opened, in order.
-            order = np.argsort(result.values, kind="stable")[: math.ceil(TAIL * question.p * len(result.values))]
-            first = study.estimator.first_counted
-            full = study.engine.map(Task(int(first + i)) for i in order)
-            tail.add([float(evaluation.scores.mean()) for evaluation in full], len(result.values))
-    return Run(
-        result.kpp, result.ci_high - result.ci_low, result.sd, result.guarantee, result.converged, result.instances,
-        result.evaluations, seconds, each,
-    )  # fmt: skip
+        each = (time.process_time() - begun) / _TIMED
+    size = replay.plain_size(result.ci_high - result.ci_low, k)
+    half = (result.ci_high - result.ci_low) / 2
+    return Real(name, k, result.kpp, half, result.evaluations, size / result.evaluations, size * each / seconds)
 
 
-def summed_up(setting: Setting, runs: list[Run], tail: Tail) -> Row:
-    p = setting.k / 100
-    plain = [tail.plain_size(run.width, p) for run in runs]
-    ratios = [n / run.evaluations for n, run in zip(plain, runs, strict=True)]
-    times = [n * run.seconds_of_evaluation / run.seconds for n, run in zip(plain, runs, strict=True)]
-    return Row(
-        setting.network, setting.sigma, setting.k, len(runs), runs[0].guarantee, sum(run.converged for run in runs),
-        float(np.median([run.kpp for run in runs])), float(np.median([run.spread for run in runs])),
-        float(np.median([run.width for run in runs])) / 2, int(np.median([run.instances for run in runs])),
-        float(np.median([run.evaluations for run in runs])), float(np.median(plain)), float(np.median(ratios)),
-        float(np.quantile(ratios, 0.25)), float(np.median(times)),
-    )  # fmt: skip
+def cases(replay: Replay) -> Iterator[tuple[float, int]]:
+    for k, plain in CASES:
+        if k / 100 * len(replay.sorted) >= _TELLS:
+            yield k, plain
 
 
-def settings(prepared: Path | None) -> Iterator[Setting]:
-    for sigma, widths in ((0.03, (0.005, 0.01)), (0.06, (0.01, 0.02)), (0.1, (0.02, 0.03))):
-        for k, half_width in zip((1, 0.1), widths, strict=True):
-            yield Setting("LeNet", MODEL, DATA, sigma, k, half_width)
-    for k, half_width in ((1, 0.01), (0.1, 0.03)):
-        yield Setting("LeNet, noise-trained", NOISE_TRAINED, DATA, 0.1, k, half_width)
-    for name, sigma, half_width in (
-        ("cifar10_resnet8_mlperftiny", 0.01, 0.005),
-        ("cifar10_resnet8_mlperftiny", 0.02, 0.01),
-        ("textline_flip_ppocr_cls", 0.005, 0.01),
-    ):
-        if prepared:
-            path = prepared / f"{name}.onnx"
-            yield Setting(name, path, path.with_suffix(".npz"), sigma, 1, half_width, repetitions=3)
+def written(rows: list[Row], out: Path) -> None:
+    with out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({n: round(v, 5) if isinstance(v, float) else v for n, v in asdict(row).items()})
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=1)
-    parser.add_argument("--only", default="", help="part of a network's name")
-    parser.add_argument("--sigma", type=float, nargs="*", help="only these")
-    parser.add_argument("--k", type=float, nargs="*", help="only these")
-    parser.add_argument("--prepared", type=Path, help="folder with prepared models and data")
-    parser.add_argument("--out", type=Path, default=RESULTS / "efficiency.csv")
+    parser.add_argument("--replay", type=Path, nargs="+", required=True, help="folders of replay files")
+    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--only", default="", help="part of the name of a replay")
+    parser.add_argument("--real", action="store_true", help="also run the networks that ship with kppstat, once each")
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    options.out.parent.mkdir(exist_ok=True)
+    files = [path for folder in options.replay for path in sorted(folder.glob("*.npz")) if options.only in path.stem]
+    if not files:
+        print("no replay files there: record some with python -m benchmarks.replay")
+        return 1
     rows: list[Row] = []
-    for setting in settings(options.prepared):
-        if options.only not in setting.network or (options.sigma and setting.sigma not in options.sigma):
-            continue
-        if options.k and setting.k not in options.k:
-            continue
-        tail, runs = Tail(), []
-        for repetition in range(min(options.repetitions, setting.repetitions or options.repetitions)):
-            runs.append(measure(setting, repetition, tail))
-        row = summed_up(setting, runs, tail)
-        rows.append(row)
-        print(
-            f"{row.network} sigma {row.sigma:g} k {row.k:g}: KPP {100 * row.kpp:.2f} %, spread {100 * row.spread:.2f}, "
-            f"half-width {100 * row.half_width:.2f} points, {row.evaluations:.0f} evaluations against "
-            f"{row.plain_evaluations:,.0f}: {row.cost_ratio:.1f} times less (quarter below "
-            f"{row.cost_ratio_quarter:.1f}), {row.time_ratio:.1f} times faster; {row.converged} of {row.repetitions} "
-            "reached the width",
-            flush=True,
-        )
-        with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(row)), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(r) for r in rows)
+    for path in files:
+        replay = Replay(path)
+        for k, plain in cases(replay):
+            for given in (True, False):
+                rows.append(row := replayed(replay, k, plain, options.repetitions, given=given))
+                print(
+                    f"{row.network}, spread {100 * row.spread:.2f}, k = {k:g}, {row.way}: half-width "
+                    f"{100 * row.half_width:.3f} points from {row.evaluations:.0f} evaluations against "
+                    f"{row.plain_evaluations:,.0f}: factor {row.factor:.1f} (quartiles {row.factor_lower_quartile:.1f} "
+                    f"to {row.factor_upper_quartile:.1f}; ideal {row.ideal:.0f}), covered {row.covered:.2f}",
+                    flush=True,
+                )
+                written(rows, options.out)
+            for part, model, sigma in REAL if options.real else ():
+                if part in replay.name:
+                    run = real(replay.name, model, sigma, replay, k, plain)
+                    print({n: round(v, 4) if isinstance(v, float) else v for n, v in asdict(run).items()}, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

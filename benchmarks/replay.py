@@ -35,8 +35,8 @@ class Replay:
         with np.load(path, allow_pickle=False) as data:
             self.packed = data["correct"]
             self.inputs = int(data["inputs"]) if "inputs" in data else 8 * self.packed.shape[1]
-        performance = np.bitwise_count(self.packed).sum(1, dtype=np.int64) / self.inputs
-        self.sorted = np.sort(performance)
+        self.performance = np.bitwise_count(self.packed).sum(1, dtype=np.int64) / self.inputs
+        self.sorted = np.sort(self.performance)
 
     def scores(self, member: int) -> np.ndarray:
         """Return the scores of one member of the population."""

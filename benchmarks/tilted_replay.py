@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.audit_replay import Replay
+from benchmarks.replay import Replay
 from kppstat.engine import Evaluation, Move, Task
 from kppstat.runs import Reveal
 from kppstat.sampling.question import Question
