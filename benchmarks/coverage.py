@@ -3,26 +3,26 @@
 Every law is a quantile function of a uniform number, so its percentiles are known exactly, ties or not. An interval
 that promises a confidence must reach it within binomial slack in every row; negative controls must fail somewhere.
 
-    python benchmarks/coverage.py                       # about six minutes; writes benchmarks/results/coverage_mc.csv
-    python benchmarks/coverage.py --replications 200    # a quick look, with wide slack
+    python -m benchmarks.coverage                       # about six minutes; writes benchmarks/results/coverage_mc.csv
+    python -m benchmarks.coverage --replications 200    # a quick look, with wide slack
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import math
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from benchmarks.table import write_table
 from kppstat.stats.interval import Interval
 from kppstat.stats.order import quantile_interval, ranks, smallest_size
 from kppstat.stats.plan import local_spread, planned_size
@@ -247,11 +247,7 @@ def report(rows: Iterator[Row], out: Path) -> int:
             f"{row.mean_size:9.0f}{row.median_half_width:12.4g}{mark}",
             flush=True,
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=list(asdict(done[0])), lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in done)
+    write_table(done, out)
     broken = [row for row in done if row.promise in ("exact", "anytime") and not row.holds]
     controls = {row.interval for row in done if row.promise == "control"}
     silent = controls - {row.interval for row in done if row.promise == "control" and not row.holds}

@@ -15,18 +15,18 @@ pilot meets, heavy tails, ties at the percentile, tiny test sets and budgets, an
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.table import write_table
 from kppstat.engine import Evaluation, Task
 from kppstat.sampling.audited import Audited
 from kppstat.sampling.question import Question
@@ -222,7 +222,6 @@ def main() -> int:
     parser.add_argument("--replay", type=Path, help="folder of replayed instances")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage_audited.csv")
     options = parser.parse_args()
-    options.out.parent.mkdir(exist_ok=True)
     rows: list[Row] = []
     for population, setting in cases(options.replay, options.only):
         for guarantee in ("exact", "anytime"):
@@ -239,10 +238,7 @@ def main() -> int:
                 f"{'' if row.holds else '  BELOW NOMINAL'}",
                 flush=True,
             )
-            with options.out.open("w", newline="") as file:
-                table = csv.DictWriter(file, fieldnames=list(asdict(row)), lineterminator="\n")
-                table.writeheader()
-                table.writerows(asdict(r) for r in rows)
+            write_table(rows, options.out)
     return int(not all(row.holds for row in rows))
 
 

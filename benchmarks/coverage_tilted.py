@@ -11,7 +11,6 @@ many inputs, so that thousands of runs are cheap. The truth comes from four mill
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import zlib
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.table import write_table
 from kppstat.engine import Move
 from kppstat.sampling.question import Question
 from kppstat.sampling.tilted import Tilted
@@ -281,10 +281,7 @@ def main() -> int:
             continue
         rows.append(measure(name, given.replications))
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(rows[-1]).items()}, flush=True)
-        with given.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(asdict(r) for r in rows)
+        write_table(rows, given.out)
     failed = [
         r.setting
         for r in rows

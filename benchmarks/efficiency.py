@@ -15,7 +15,6 @@ Writes benchmarks/results/efficiency.csv, a row for each setting with medians ov
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import time
@@ -27,6 +26,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from benchmarks.replay import Replay
+from benchmarks.table import write_table
 from kppstat import Gaussian, Variation
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.engine import Task
@@ -147,14 +147,6 @@ def cases(replay: Replay) -> Iterator[tuple[float, int]]:
             yield k, plain
 
 
-def written(rows: list[Row], out: Path) -> None:
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({n: round(v, 5) if isinstance(v, float) else v for n, v in asdict(row).items()})
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replay", type=Path, nargs="+", required=True, help="folders of replay files")
@@ -180,7 +172,7 @@ def main() -> int:
                     f"to {row.factor_upper_quartile:.1f}; ideal {row.ideal:.0f}), covered {row.covered:.2f}",
                     flush=True,
                 )
-                written(rows, options.out)
+                write_table(rows, options.out)
             for part, model, sigma in REAL if options.real else ():
                 if part in replay.name:
                     run = real(replay.name, model, sigma, replay, k, plain)

@@ -10,12 +10,12 @@ hidden failures, and the first wave, which does not count.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.table import write_table
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.noise import Gaussian, Variation
 from kppstat.sampling import Question, Study
@@ -75,10 +75,7 @@ def main() -> int:
         for case in given.case:
             rows.append(measure(*CASES[case], repetition, given.budget, given.method))
             print({n: round(v, 4) if isinstance(v, float) else v for n, v in asdict(rows[-1]).items()}, flush=True)
-            with given.out.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(asdict(rows[0])))
-                writer.writeheader()
-                writer.writerows(asdict(r) for r in rows)
+            write_table(rows, given.out)
     return 0
 
 

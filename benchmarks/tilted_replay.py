@@ -7,12 +7,13 @@ plain Monte Carlo with the exact interval of fixed size needs for the same width
 same population, over the cost.
 
     python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 20]
+
+Writes benchmarks/results/tilted_replay.csv, a row for each repetition.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -22,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.replay import Replay
+from benchmarks.table import write_table
 from kppstat.engine import Evaluation, Move, Task
 from kppstat.runs import Reveal
 from kppstat.sampling.question import Question
 from kppstat.sampling.tilted import Tilted
 from kppstat.sampling.tilted_slopes import passes
 
+OUT = Path(__file__).parent / "results" / "tilted_replay.csv"
 #: Percent, and instances of plain Monte Carlo whose width is asked for.
 CASES = ((1.0, 8000), (1.0, 20_000), (0.1, 20_000), (0.1, 60_000))
 
@@ -110,7 +113,7 @@ def main() -> int:
     parser.add_argument("--directions", type=int, default=8)
     parser.add_argument("--only", default="", help="part of the name of a replay")
     parser.add_argument("--case", type=int, nargs="*", default=list(range(len(CASES))))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     rows = []
     for path in sorted(given.replay.glob("*.npz")):
@@ -121,6 +124,7 @@ def main() -> int:
             half = replay.plain_width(plain, k) / 2
             mine = [measure(path, replay, k, half, r, given.directions) for r in range(given.repetitions)]
             rows += mine
+            write_table(rows, given.out)
             middle = {n: float(np.median([asdict(r)[n] for r in mine])) for n in ("cost", "width", "waves")}
             lower, factor, upper = np.quantile([r.factor for r in mine], [0.25, 0.5, 0.75])
             print(
@@ -133,11 +137,6 @@ def main() -> int:
                 f"{100 * np.median([r.hidden_mass for r in mine]):.2f} %, {np.median([r.seconds for r in mine]):.1f} s",
                 flush=True,
             )
-    if given.out and rows:
-        with given.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(asdict(r) for r in rows)
     return 0
 
 

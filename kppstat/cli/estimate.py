@@ -225,7 +225,7 @@ def _answer(result: Estimate, outcome: tuple[str, ...], *, quiet: bool) -> None:
         ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)} over {result.instances:,} instances"),
         ("clean", result.show(result.clean)),
         ("cost", f"{result.evaluations:,.1f} evaluations of {result.inputs:,} inputs, everything counted"),
-        ("plain Monte Carlo", f"{result.factor:.3g} times the cost" if result.factor else "not compared"),
+        ("plain Monte Carlo", f"about {result.factor:.2g} times the cost" if result.factor else "not compared"),
         ("time", duration(result.seconds)),
         ("method, seed", f"{result.method}, {result.seed}"),
         ("stopped", result.stop_reason),
