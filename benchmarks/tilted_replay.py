@@ -35,16 +35,13 @@ OUT = Path(__file__).parent / "results" / "tilted_replay.csv"
 CASES = ((1.0, 8000), (1.0, 20_000), (0.1, 20_000), (0.1, 60_000))
 
 
-class Population:
-    """Instances with known scores and coordinates, as a space and an engine."""
+class Placed:
+    """Recorded instances with coordinates, as a space and an engine."""
 
-    def __init__(self, path: Path, count: int, seed: int) -> None:
-        with np.load(path, allow_pickle=False) as data:
-            self.packed, z = data["correct"], data["z"]
-        self.places = np.ascontiguousarray(z[:, 4 : 4 + count], np.float32)
-        self.seed, self.guess, self.cost, self.hints = seed, None, 0.0, self.places[:0]
-        self.inputs = 8 * self.packed.shape[1]
-        self._member = {place.tobytes(): i for i, place in enumerate(self.places)}
+    def __init__(self, replay: Replay, places: np.ndarray, seed: int) -> None:
+        self.replay, self.places, self.inputs = replay, places, replay.inputs
+        self.seed, self.guess, self.cost, self.hints = seed, None, 0.0, places[:0]
+        self._member = {place.tobytes(): i for i, place in enumerate(places)}
 
     def find(self, reveal: Reveal) -> None:
         self.cost = passes(32, self.inputs // 20, self.inputs)
@@ -65,8 +62,8 @@ class Population:
     def reveal(self, tasks: Iterable[Task]) -> Iterator[Evaluation]:
         for task in tasks:
             member = self._nominal(task.index) if task.move is None else self._member[task.move.place.tobytes()]
-            scores = np.unpackbits(self.packed[member])[task.rows].astype(np.float64)
-            yield Evaluation(task.index, task.rows, scores, 0.0)
+            scores = self.replay.scores(member)
+            yield Evaluation(task.index, task.rows, scores if task.rows is None else scores[task.rows], 0.0)
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,14 @@ class Row:
     seconds: float
 
 
-def measure(path: Path, replay: Replay, k: float, half_width: float, repetition: int, count: int) -> Row:
-    space = Population(path, count, repetition)
+def coordinates(path: Path, count: int) -> np.ndarray:
+    """Return the coordinates of recorded instances along the strongest directions."""
+    with np.load(path, allow_pickle=False) as data:
+        return np.ascontiguousarray(data["z"][:, 4 : 4 + count], np.float32)
+
+
+def measure(replay: Replay, places: np.ndarray, k: float, half_width: float, repetition: int) -> Row:
+    space = Placed(replay, places, repetition)
     tilted = Tilted(Question(k=k, seed=repetition), half_width, space, inputs=space.inputs)
     begun = time.process_time()
     *_, end = tilted.states(space.reveal)
@@ -119,10 +122,10 @@ def main() -> int:
     for path in sorted(given.replay.glob("*.npz")):
         if given.only not in path.stem:
             continue
-        replay = Replay(path)
+        replay, places = Replay(path), coordinates(path, given.directions)
         for k, plain in (CASES[i] for i in given.case):
             half = replay.plain_width(plain, k) / 2
-            mine = [measure(path, replay, k, half, r, given.directions) for r in range(given.repetitions)]
+            mine = [measure(replay, places, k, half, r) for r in range(given.repetitions)]
             rows += mine
             write_table(rows, given.out)
             middle = {n: float(np.median([asdict(r)[n] for r in mine])) for n in ("cost", "width", "waves")}
