@@ -161,8 +161,7 @@ class Audited:
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
-        values = self._low + (self._high - self._low) * self._guesses()
-        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+        return Sample.of(self._low + (self._high - self._low) * self._guesses())
 
     # -- planning ------------------------------------------------------------------------------------------------
 
