@@ -183,6 +183,26 @@ def test_randbet_quantises_and_flips_bits(tmp_path: Path) -> None:
         assert float((flipped[name] - quantised[name]).abs().max()) > 100 * level
 
 
+def test_randbet_averages_a_plain_gradient_and_a_clipped_one(tmp_path: Path) -> None:
+    session = small.session(tmp_path, "randbet", settings={"probability": 0.2})
+    step = step_of(session)
+    easy = replace(step, targets=step.run(step.values)[0].argmax(1))
+    passes = watched(session)
+    (loss,) = session.strategy.losses(easy)
+    loss.backward()
+    clipped = 0
+    slopes = []
+    for values in list(passes):  # each pass below is one more
+        leaves = {n: v.requires_grad_() for n, v in values.items()}
+        easy.loss(leaves).backward()
+        slopes.append({n: leaves[n].grad for n in session.network.noisy})
+    for name in session.network.noisy:
+        clean, flipped = (s[name] for s in slopes)
+        clipped += int((flipped.abs() > 0.05).sum())
+        torch.testing.assert_close(step.values[name].grad, (clean + flipped.clamp(-0.05, 0.05)) / 2)
+    assert clipped > 10
+
+
 def test_randbet_waits_until_the_loss_is_low(tmp_path: Path) -> None:
     session = small.session(tmp_path, "randbet")
     step = step_of(session)
