@@ -231,8 +231,20 @@ def test_the_adversarial_step_lowers_the_margin_and_stays(tmp_path: Path) -> Non
         move = (attacked[name] - centre[name]).abs() / w.abs().max()
         assert float(move.max()) == pytest.approx(0.2 * 0.1, rel=1e-3)
     network, inputs, labels = session.network, step.inputs, step.targets
-    before, after = (network.run(p, network.statistics, inputs, training=False)[0] for p in (centre, attacked))
+    before, after = (network.run(p, network.statistics, inputs, training=True)[0] for p in (centre, attacked))
     assert float(margin(after, labels)) < float(margin(before, labels))
+
+
+def test_the_adversary_sees_the_statistics_of_the_mini_batch(tmp_path: Path) -> None:
+    """Those of the network as it was given are of other weights once training has begun."""
+    attacked = []
+    for shift in (0.0, 2.0):
+        session = small.session(tmp_path, "adversarial-rcg")
+        session.network.statistics = {n: s + shift for n, s in session.network.statistics.items()}
+        passes = watched(session)
+        next(iter(session.strategy.losses(step_of(session))))
+        attacked.append(passes[1])
+    assert all(torch.equal(attacked[0][n], attacked[1][n]) for n in session.network.noisy)
 
 
 def test_strategies_say_what_they_are() -> None:
