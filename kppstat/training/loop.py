@@ -26,7 +26,7 @@ from kppstat.training.strategies import Scene, Step, Strategy
 from kppstat.training.validation import Score, Validation
 
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
-_REFRESH = 100  # mini-batches, about, from which running statistics are measured
+_REFRESH = 100  # mini-batches at most, from which running statistics are measured
 _SHOW_EVERY = 20  # steps between two states
 _ORDER, _NOISE, _AUGMENT, _INSIDE = range(4)  # streams of random numbers
 
@@ -187,11 +187,11 @@ class Loop:
                 values, statistics = self.scene.start, self.network.statistics
             else:
                 values = self.strategy.intended(*member.kept(), i)
-                # Evenly spaced, because data may be sorted by class.
-                apart = max(len(self.examples.train) // (_REFRESH * self.batch), 1)
-                batches = self.examples.in_order(self.examples.train[::apart], self.batch)
-                full = (inputs for inputs, targets in batches if len(targets) == self.batch)
-                statistics = self.network.refreshed(values, full)
+                # Each mini-batch from all over the data, which may be sorted by class.
+                rows = self.examples.train
+                count = min(max(len(rows) // self.batch, 1), _REFRESH)
+                batches = (self.examples.batch(rows[j::count][: self.batch])[0] for j in range(count))
+                statistics = self.network.refreshed(values, batches)
         return self.validation(values, statistics), values, statistics
 
     def _progress(self, epoch: int, share: float, loss: float, done: Epoch | None = None) -> Progress:

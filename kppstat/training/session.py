@@ -111,13 +111,13 @@ class Session:
         self.examples = Examples.split(self.data, plan.val_share, plan.val_inputs, plan.seed, self.device)
         start = self.network.random(plan.seed) if plan.from_scratch else self.network.start
         self.scene = self._scene(start)
+        self.performance = performance_named(performance)
         self.checkpoint = None if checkpoint is None else Checkpoint(Path(checkpoint), self._identity(start))
         if self.checkpoint is not None and not resume:
             self.checkpoint.refuse_existing()
         if resume and self.checkpoint is None:
             raise SettingError("there is no checkpoint to resume", where="resume", remedy="Name it with checkpoint=")
         labels = self.examples.targets[self.examples.train[: len(self.scene.outputs)]]
-        self.performance = performance_named(performance)
         objective = objective_for(self.performance, self.scene.outputs.cpu().numpy(), labels, self.examples.targets)
         self.performance, self.objective = objective.performance, objective
         self.loop = Loop(
@@ -217,6 +217,7 @@ class Session:
             "noise": repr(self.variation.to_dict()),
             "strategy": repr(self.strategy.to_dict()),
             "settings": repr(self.plan.to_dict()),
+            "performance": self.performance.name,
             "torch": version("torch"),
         }
 
