@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from kppstat.errors import DataError, KppstatError
-from kppstat.noise import Gaussian, Variation
+from kppstat.noise import Correlated, Gaussian, Variation
 from kppstat.onnx_io import load
-from kppstat.training import Plan, Session, train
+from kppstat.training import Plan, Session, strategies, train
 from tests.onnx_io import zoo
 from tests.training import small
 
@@ -100,4 +100,6 @@ def test_a_pattern_that_matches_no_weight_is_a_mistake(tmp_path: Path) -> None:
 def test_training_on_the_gpu_where_there_is_one(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU")
-    small.run(small.session(tmp_path, "kpp", device="cuda"))
+    shared = Variation(Correlated(Gaussian(0.1), chip=0.5))  # normals that all tensors of an instance share
+    for name in strategies():
+        small.run(small.session(tmp_path, name, device="cuda", noise=shared, plan={"batch": 32}, epochs=1))
