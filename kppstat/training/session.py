@@ -251,7 +251,7 @@ def _array(values: Any) -> np.ndarray:
 
 def train(
     model: str | Path | Model | nn.Module,
-    strategy: str | Strategy = "gaussian",
+    strategy: str | Strategy = "kpp",
     *,
     sigma: float | None = None,
     noise: Variation | None = None,
