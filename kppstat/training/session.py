@@ -109,6 +109,7 @@ class Session:
                 checkpoint = self.out.with_name(f"{self.out.name}.checkpoint")
         self._check_patterns()
         self.examples = Examples.split(self.data, plan.val_share, plan.val_inputs, plan.seed, self.device)
+        self._check_group(self.network.group or 1)
         start = self.network.random(plan.seed) if plan.from_scratch else self.network.start
         self.scene = self._scene(start)
         self.performance = performance_named(performance)
@@ -201,6 +202,15 @@ class Session:
         if wrong:
             names = ", ".join(self.network.noisy[:8])
             raise SettingError(f"no weight is called '{wrong[0]}'", where="noise", remedy=f"The weights are {names}")
+
+    def _check_group(self, group: int) -> None:
+        for rows, what in ((self.examples.train, "train on"), (self.examples.validation, "select on")):
+            if len(rows) < group:
+                raise DataError(
+                    f"{len(rows)} inputs to {what} do not fill a batch of {group}, which the model fixes",
+                    where=self.data.source,
+                    remedy="Give more data, or another --val-share",
+                )
 
     def _try_export(self, network: GraphNetwork, out: Path) -> None:
         """Find out now, and not after training, whether the file can hold every trained tensor."""

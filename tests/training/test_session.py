@@ -24,6 +24,20 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "fixed_gaussian.onnx").exists()
 
 
+@pytest.mark.parametrize(("inputs", "share"), [(40, 0.05), (5, 0.5), (40, 0.95)])
+def test_a_part_that_does_not_fill_a_fixed_batch_is_refused(inputs: int, share: float, tmp_path: Path) -> None:
+    proto = zoo.parse(
+        "net (float[4, 6] x) => (float[4, 3] y) { h = Sub (x, c)  y = MatMul (h, w) }",
+        c=zoo.draw(4, 6),
+        w=zoo.draw(6, 3),
+    )
+    model = load(zoo.save(proto, tmp_path / "net.onnx"))
+    assert model.batch == 4
+    data = np.zeros((inputs, 6), np.float32), np.zeros(inputs, int)
+    with pytest.raises(DataError, match="do not fill a batch of 4"):
+        Session(model, "plain", Plan(val_share=share), small.NOISE, data=data, device="cpu", out=tmp_path / "o.onnx")
+
+
 def test_several_inputs_and_real_targets(tmp_path: Path) -> None:
     proto = zoo.parse(
         """net (float[N, 2] a, float[N, 3] b) => (float[N, 2] y) {
