@@ -175,8 +175,7 @@ class Loop:
         self.history.append(record)
         # A random start is no result.
         if (epoch > 0 or not self.plan.from_scratch) and (self.best is None or record.kpp > self.best.kpp):
-            self.best = record
-            self.kept = _detached(values), _detached(statistics)
+            self.best, self.kept = record, (_detached(values), _detached(statistics))
         if self.checkpoint is not None and epoch > 0:
             self.checkpoint.write(self._state())
         return self._progress(epoch, epoch / self.plan.epochs, loss, record)
