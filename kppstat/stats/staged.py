@@ -32,7 +32,7 @@ from kppstat.stats.interval import Interval, checked_share
 
 __all__ = ["Wave", "chance", "distribution", "staged_interval", "staged_quantile"]
 
-_POINTS, _ROUNDS = 17, 4  # of the grid on which ends are looked for, and how often it is made finer
+_POINTS, _ROUNDS = 49, 3  # of the grid on which ends are looked for, and how often it is made finer
 #: Share of values that stray, and how much wider they scatter.
 STRAY, _WIDER = 0.005, 4.0
 _BLOCK = 4_000_000  # numbers at a time
@@ -162,7 +162,8 @@ def staged_interval(
     """Return the estimated `p`-quantile and its interval: the numbers at which ``F = p`` is not rejected.
 
     The standard error is that at the number; below the estimate its geometric mean with that at the estimate, because
-    few events there would otherwise make it look too sure. Each end is the first number outwards that is rejected.
+    few events there would otherwise make it look too sure. The interval reaches to the outermost number that is not
+    rejected, though numbers further in may be: what holds the quantile is the set of all that are not.
 
     Parameters
     ----------
@@ -200,11 +201,11 @@ def staged_interval(
             x = np.linspace(near, far, _POINTS)
             mean, error = distribution(waves, x)
             error = np.sqrt(error * np.maximum(error, least)) if sign < 0 else error
-            out = sign * (mean - p) > z * error
-            if not out.any():
+            inside = np.flatnonzero(sign * (mean - p) <= z * error)
+            last = int(inside[-1]) if inside.size else 0
+            if last == len(x) - 1:
                 near = far
                 break
-            first = int(np.argmax(out))
-            near, far = float(x[max(first - 1, 0)]), float(x[first])
+            near, far = float(x[last]), float(x[last + 1])
         ends.append(far if near != far or not math.isclose(far, low if sign < 0 else high) else sign * math.inf)
     return quantile, Interval(min(ends[0], quantile), max(ends[1], quantile), confidence, "asymptotic")
