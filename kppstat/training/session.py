@@ -113,7 +113,9 @@ class Session:
         start = self.network.random(plan.seed) if plan.from_scratch else self.network.start
         self.scene = self._scene(start)
         self.performance = performance_named(performance)
-        self.checkpoint = None if checkpoint is None else Checkpoint(Path(checkpoint), self._identity(start))
+        make = optimiser or self._adam
+        identity = {**self._identity(start), "optimiser": _described(make(list(start.values())))}
+        self.checkpoint = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
         if self.checkpoint is not None and not resume:
             self.checkpoint.refuse_existing()
         if resume and self.checkpoint is None:
@@ -128,7 +130,7 @@ class Session:
             self.scene,
             self.strategy,
             plan,
-            make=optimiser or self._adam,
+            make=make,
             checkpoint=self.checkpoint,
             resume=resume,
         )
@@ -230,6 +232,10 @@ class Session:
             "performance": self.performance.name,
             "torch": version("torch"),
         }
+
+
+def _described(optimiser: torch.optim.Optimizer) -> str:
+    return f"{type(optimiser).__name__} {optimiser.defaults}"
 
 
 def _onnx_data(data: Any, model: Model) -> Dataset:

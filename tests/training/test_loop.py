@@ -126,6 +126,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         small.session(tmp_path, "plain", resume=True)
     with pytest.raises(KppstatError, match="noise differ"):
         small.session(tmp_path, "gaussian", resume=True, noise=Variation(Gaussian(0.2)))
+    with pytest.raises(KppstatError, match="optimiser differ"):
+        small.session(tmp_path, "gaussian", resume=True, optimiser=lambda tensors: torch.optim.SGD(tensors, 0.1))
     with pytest.raises(KppstatError, match="performance differ"):
         small.session(tmp_path, "gaussian", resume=True, performance="cross-entropy")
 
