@@ -93,8 +93,8 @@ def figure(found: dict[tuple[str, float], list[Row]]) -> None:
             panel.set_axis_off()
         for axes, ((task, sigma), rows) in zip(panels, found.items(), strict=False):
             places = {name: i for i, name in enumerate(names[task, sigma])}
-            seeds = sorted({row["seed"] for row in rows})
             for row in rows:
+                seeds = sorted(other["seed"] for other in rows if other["strategy"] == row["strategy"])
                 y = places[row["strategy"]] + (0.2 * (seeds.index(row["seed"]) - (len(seeds) - 1) / 2))
                 colour = ACCENT if row["strategy"] == OURS else INK
                 axes.plot([100 * row["kpp1_low"], 100 * row["kpp1_high"]], [y, y], color=colour, linewidth=0.9)

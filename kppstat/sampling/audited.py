@@ -103,6 +103,7 @@ class Audited:
         self._ends = (0.0, 1.0)  # by the planned sizes
         self._shown = (0.0, 1.0)  # by the confidence sequences: holds whoever stops, and whenever
         self._renew_at = 0.0
+        self._spent = False  # whether the budget was too small for what was needed last
         self._guess: float | None = None
         kept = 0.0 if self._guarantee == "anytime" else BY_HAND
         self._alpha, self._alpha_by_hand = (1 - kept) * question.alpha, (kept or 1.0) * question.alpha
@@ -149,6 +150,8 @@ class Audited:
         """
         self._renew()
         swept = self._bracket is not None and self._touched >= self._offset + self._bracket.size
+        if self._bracket is not None and swept:
+            self._tighten(np.arange(self._offset, self._offset + self._bracket.size), self._bracket)
         return self._state(reason, done=True, by_plan=swept and not by_hand)
 
     @property
@@ -158,8 +161,7 @@ class Audited:
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
-        values = self._low + (self._high - self._low) * self._guesses()
-        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+        return Sample.of(self._low + (self._high - self._low) * self._guesses())
 
     # -- planning ------------------------------------------------------------------------------------------------
 
@@ -188,6 +190,9 @@ class Audited:
     def _plan(self) -> Iterator[Bracket]:
         """Yield the sizes at which instances count and the ranks there."""
         q = self._question
+        if self._fixed is not None and self._guarantee == "anytime":
+            yield self._sequence().bracket(self._fixed)
+            return
         if self._fixed is not None:
             yield fixed_bracket(self._fixed, q.p, self._alpha, self._errors)
             return
@@ -271,7 +276,7 @@ class Audited:
         counts = np.minimum(need.counts, self._inputs - ledger.book.seen(need.ids).astype(np.int64))
         left = self._budget * self._inputs - ledger.revealed
         fits = np.cumsum(counts) <= left
-        self._spent_out = not bool(fits.all())
+        self._spent = not bool(fits.all())
         keep = fits & (counts > 0)
         if not keep.any():
             return
@@ -283,18 +288,16 @@ class Audited:
                 self._renew_at = _RENEWED * ledger.cost
             yield self._state("auditing")
 
-    _spent_out = False
-
-    @property
-    def _spent(self) -> bool:
-        return self._spent_out
-
     # -- what is known --------------------------------------------------------------------------------------------
 
     def _tighten(self, ids: np.ndarray, bracket: Bracket) -> None:
-        """Intersect the interval with what the bounds of these instances say."""
-        low, high = self._ends_of(ids, bracket)
-        self._ends = _meet(self._ends, (low, high))
+        """Narrow the interval by what the bounds of these instances say."""
+        found = self._ends_of(ids, bracket)
+        if self._guarantee == "asymptotic":
+            # Intervals of several sizes do not hold at once, so one of them is taken and not what they share.
+            self._ends = min(self._ends, found, key=lambda ends: ends[1] - ends[0])
+        else:
+            self._ends = _meet(self._ends, found)
 
     def _ends_of(self, ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
         assert self._ledger is not None

@@ -123,7 +123,8 @@ def compare_states(
         studies = []
         for model in models:
             study = stack.enter_context(Study(model, alone, variation, **settings))
-            settings.setdefault("data", study.data)
+            if settings.get("data") is None:  # those of the first serve all, each reads them in its own form
+                settings["data"] = study.data.source
             studies.append(study)
         runs = [study.states() for study in studies]
         now: list[State] = [next(run) for run in runs]
@@ -133,9 +134,10 @@ def compare_states(
             yield list(now), None
         for run in runs:
             run.close()
-        for study, state in zip(studies, now, strict=True):
-            if not state.done:
-                study.conclude("the models are told apart")
+        now = [
+            state if state.done else study.conclude("the models are told apart")
+            for study, state in zip(studies, now, strict=True)
+        ]
         estimates = tuple(study.result() for study in studies)
     names = _names(models)
     yield (
@@ -155,6 +157,8 @@ def compare(
     models: Sequence[str | Path], *, sigma: float | None = None, noise: Variation | None = None, **settings: Any
 ) -> Comparison:
     """Compare the KPP of several models under the same device variation, on the same instances and inputs.
+
+    Without `data`, those beside the first model serve all of them.
 
     Each interval holds whenever the run stops, and all hold at once (the error is shared between the models), so the
     run ends as soon as the intervals of every pair are apart, or each has the wanted half-width.

@@ -79,17 +79,15 @@ class MonteCarlo:
         """
         if by_hand or self._guarantee == "anytime" or not self._all:
             return self._anytime(reason, done=True)
-        values, alpha = self._looked_at, self._alpha_by_clock
-        if len(values) < len(self._pilot):  # whichever is longer does not depend on a performance
-            values, alpha = self._pilot, self._alpha
-        low, high = _ends(values, *ranks(len(values), self._question.p, alpha))
+        # Whichever is longer does not depend on a performance.
+        values = self._looked_at if len(self._looked_at) >= len(self._pilot) else self._pilot
+        low, high = _ends(values, *ranks(len(values), self._question.p, self._alpha_by_clock))
         ends = max(low, self._bracket[0]), min(high, self._bracket[1])
         return self._state(values, ends, self._guarantee, reason, done=True)
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
-        values = np.array(self._all)
-        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+        return Sample.of(np.array(self._all))
 
     def _exact(self, reveal: Reveal) -> Iterator[State]:
         pilot = self._pilot_size()
@@ -149,14 +147,17 @@ class MonteCarlo:
     def _looks(self, pilot: int) -> Iterator[Look]:
         q = self._question
         budget = self._budget - pilot
-        first = self._planned(self._pilot) if pilot else budget
+        # Never before as many values as the pilot has: until then a clock that strikes takes the pilot's interval, with
+        # all of the error.
+        first = max(self._planned(self._pilot), pilot) if pilot else budget
         if first >= budget:
             return looks([int(budget)], q.p, self._alpha)
         return looks(_until(budget, growing_sizes(int(first))), q.p, self._alpha)
 
     def _planned(self, values: list[float]) -> int:
         q = self._question
-        spread = max(local_spread(values, q.p), float(np.std(values)))
+        finite = [x for x in values if math.isfinite(x)]  # outputs that overflow score minus infinity
+        spread = max(local_spread(finite, q.p), float(np.std(finite))) if len(finite) > 1 else 0.0
         return min(planned_size(q.p, 1 - self._alpha, self._half_width, spread), LARGEST)
 
     def _sequence_best(self) -> int:

@@ -68,12 +68,19 @@ class Sample:
     performance : ndarray, shape (instances,)
         Best guess of the performance of each instance.
     mean, sd : float
-        Mean and spread of performance over instances.
+        Mean and spread of performance over instances; the spread is NaN where performances are infinite.
     """
 
     performance: np.ndarray
     mean: float
     sd: float
+
+    @classmethod
+    def of(cls, performance: np.ndarray) -> Sample:
+        """Return the sample with mean and spread of these performances, one of each instance."""
+        if not all(map(math.isfinite, performance)):
+            return cls(performance, float(performance.mean()), math.nan)
+        return cls(performance, float(performance.mean()), float(performance.std(ddof=min(1, performance.size - 1))))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -16,6 +16,7 @@ from kppstat.errors import SettingError
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model, load
 from kppstat.sampling.question import Question
+from kppstat.sampling.result import Sample
 from kppstat.sampling.study import Study, versions
 from kppstat.stats.order import quantile, quantile_interval, smallest_size
 
@@ -233,11 +234,11 @@ def sweep(
 def _point(study: Study, sigma: float, question: Question, values: np.ndarray) -> Point:
     interval = quantile_interval(values, question.p, question.confidence)
     interval = interval.clipped(study.performance.low, study.performance.high)
-    kpp, low, high, mean = quantile(values, question.p), interval.low, interval.high, float(values.mean())
+    sample = Sample.of(values)
+    kpp, low, high, mean = quantile(values, question.p), interval.low, interval.high, sample.mean
     if study.performance.loss:
         kpp, low, high, mean = -kpp, -high, -low, -mean
-    sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
-    return Point(sigma, question.k, kpp, low, high, mean, sd)
+    return Point(sigma, question.k, kpp, low, high, mean, sample.sd)
 
 
 def read_numbers(text: str, where: str) -> list[float]:

@@ -166,7 +166,7 @@ class Tilted:
     def sample(self) -> Sample:
         """Return what is known of the nominal instances."""
         values = self._low + (self._high - self._low) * self._nominal_values()
-        return Sample(values, float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0)
+        return Sample.of(values)
 
     def findings(self) -> Findings | None:
         """Return what tilting was worth; None before the first wave is done."""
@@ -317,7 +317,7 @@ class Tilted:
             self._hidden = HiddenMass(looks, self._question.confidence, percentile)
         ids, places = wave.ids[wave.nominal], wave.places[wave.nominal]
         most = max(0.0, min(_BOUND_SHARE * wave.plan.cost, 0.5 * (self._budget - self._cost)))
-        for _ in self._hidden.audit(ids, self._waves[0].blind(places), most):
+        for _ in self._hidden.audit(ids, self._waves[0].blind(places), self._waves[0].blind_share, most):
             yield self._state("bounding hidden failures")
 
     # -- what is known --------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class HiddenMass:
 
     Threshold and blind spot are fixed before they are drawn. Each is audited: inputs are revealed until it is shown to
     be above the threshold, with an error, or else it counts as a failure. The count is then at least binomial, and
-    Clopper and Pearson's limit holds at every sample size. Looks at later times share the error, so it holds at all.
+    Clopper and Pearson's limit holds: how many are drawn is decided before them. Looks at later times share the error.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class HiddenMass:
         self._times = 0
         self._best = 1.0
 
-    def audit(self, ids: np.ndarray, blind: np.ndarray, most: float) -> Iterator[int]:
+    def audit(self, ids: np.ndarray, blind: np.ndarray, share: float, most: float) -> Iterator[int]:
         """Audit the first of these nominal instances, as far as should cost so many evaluations; yield now and then.
 
         Parameters
@@ -47,13 +47,14 @@ class HiddenMass:
             All instances of the nominal share of a wave.
         blind : ndarray of bool
             Whether the surrogate saw no reason to look at them; the others cannot be hidden failures.
+        share : float
+            Of all instances that are blind, about, as found elsewhere.
         most : float
         """
         ledger, inputs = self._looks.ledger, self._looks.inputs
         needed = -math.log(_ERROR)
-        # How many is decided by what is known before them.
         price = min(1.0, 2 * needed / max(float(ledger.rate_above[0]), 1e-9) / inputs)
-        count = int(most / price / max(float(blind.mean()), 1e-9)) if len(ids) else 0
+        count = int(most / price / max(share, 1e-9))
         draws = min(count, len(ids))
         ids = ids[:draws][blind[:draws]]
         open_, before = ids, ledger.cost

@@ -181,6 +181,11 @@ class Recorder:
         kind = np.searchsorted(self._edges, self.surrogate.location(places), side="right")
         return np.asarray(self._inclusion[kind] <= self._floor * (1 + 1e-9))
 
+    @property
+    def blind_share(self) -> float:
+        """Share of such places, found from those that kinds are made from."""
+        return float(self._kind_share[self._inclusion <= self._floor * (1 + 1e-9)].sum())
+
     # -- the pool -------------------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
@@ -196,7 +201,8 @@ class Recorder:
         self._spread = self.surrogate.spread(self._location)
         law = np.stack([self._location, self._spread / LOGISTIC])
         kind = np.searchsorted(edges, location, side="right")
-        self._plan_inclusion(law, np.bincount(kind, minlength=_KINDS) / len(location), sizes)
+        self._kind_share = np.bincount(kind, minlength=_KINDS) / len(location)
+        self._plan_inclusion(law, self._kind_share, sizes)
         for start in range(0, self._size, _CHUNK):
             count = min(_CHUNK, self._size - start)
             places = self.space.pool(plan.number, start, count)

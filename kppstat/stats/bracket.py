@@ -29,8 +29,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 
-from scipy.special import bdtr, bdtrc
-
 from kppstat.stats.order import lower_rank, upper_rank
 from kppstat.stats.sequence import QuantileSequence
 from kppstat.stats.stages import looks
@@ -41,7 +39,6 @@ __all__ = [
     "BracketSequence",
     "brackets",
     "fixed_bracket",
-    "miss_probability",
     "planned_errors",
 ]
 
@@ -162,11 +159,3 @@ class BracketSequence:
     def bracket(self, n: int) -> Bracket:
         """Return the ranks for `n` instances."""
         return Bracket(n, self._low.ranks(n)[0], self._high.ranks(n)[1])
-
-
-def miss_probability(bracket: Bracket, p: float, errors: AuditErrors) -> tuple[float, float]:
-    """Return bounds on the probabilities that the interval lies above and below the quantile."""
-    below, above = errors.shares(p)
-    low = float(bdtr(bracket.low - 1, bracket.size, below)) if bracket.low > 0 else 0.0
-    high = float(bdtrc(bracket.high - 1, bracket.size, above)) if bracket.high <= bracket.size else 0.0
-    return low, high

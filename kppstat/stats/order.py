@@ -17,16 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, bdtrc
 
-from kppstat.errors import SettingError
 from kppstat.stats.interval import Interval, checked_count, checked_share, checked_values
 
 __all__ = [
     "lower_rank",
     "quantile",
     "quantile_interval",
-    "quantile_lower_bound",
     "quantile_rank",
-    "quantile_upper_bound",
     "ranks",
     "smallest_size",
     "upper_rank",
@@ -195,46 +192,15 @@ def quantile_interval(values: ArrayLike, p: float, confidence: float = 0.95) -> 
     return Interval(order_statistic(x, low), order_statistic(x, high), confidence, "exact")
 
 
-def quantile_lower_bound(values: ArrayLike, p: float, confidence: float = 0.95) -> float:
-    """Return the number that the `p`-quantile is not below, with this confidence; -inf from too few values.
-
-    Parameters, errors and promise are those of `quantile_interval`, with the whole error on one side.
-
-    Examples
-    --------
-    >>> quantile_lower_bound(range(1, 300), p=0.01)
-    1.0
-    """
-    x = checked_values(values)
-    return order_statistic(x, lower_rank(x.size, p, 1 - checked_share(confidence, "confidence")))
-
-
-def quantile_upper_bound(values: ArrayLike, p: float, confidence: float = 0.95) -> float:
-    """Return the number that the `p`-quantile is not above, with this confidence; inf from too few values.
-
-    Parameters, errors and promise are those of `quantile_interval`, with the whole error on one side.
-
-    Examples
-    --------
-    >>> quantile_upper_bound(range(1, 101), p=0.01)
-    4.0
-    """
-    x = checked_values(values)
-    return order_statistic(x, upper_rank(x.size, p, 1 - checked_share(confidence, "confidence")))
-
-
-def smallest_size(p: float, alpha: float, *, sides: int = 2) -> int:
-    """Return the smallest `n` from which on the interval, or the lower bound, is finite.
+def smallest_size(p: float, alpha: float) -> int:
+    """Return the smallest `n` from which on the interval is finite: ``max(p, 1 - p)**n <= alpha / 2``.
 
     Parameters
     ----------
     p : float
         Which quantile, between 0 and 1.
     alpha : float
-        Error probability, between 0 and 1.
-    sides : {1, 2}
-        1 for `quantile_lower_bound`, which needs ``(1 - p)**n <= alpha``; 2 for `quantile_interval`, which needs
-        ``max(p, 1 - p)**n <= alpha / 2``.
+        Error probability of the interval, between 0 and 1.
 
     Raises
     ------
@@ -243,17 +209,15 @@ def smallest_size(p: float, alpha: float, *, sides: int = 2) -> int:
 
     Examples
     --------
-    >>> [smallest_size(p, 0.05, sides=1) for p in (0.01, 0.001, 0.0001)]
+    >>> [smallest_size(p, 0.1) for p in (0.01, 0.001, 0.0001)]  # those of Wilks at 95 % to each side
     [299, 2995, 29956]
     """
     p, alpha = checked_share(p, "p"), checked_share(alpha, "alpha")
-    if sides not in (1, 2):
-        raise SettingError(f"{sides!r} is neither 1 nor 2", where="sides")
-    log_miss = math.log1p(-p) if sides == 1 else max(math.log1p(-p), math.log(p))
-    n = max(1, math.ceil(math.log(alpha / sides) / log_miss))
+    n = max(1, math.ceil(math.log(alpha / 2) / max(math.log1p(-p), math.log(p))))
 
     def finite(size: int) -> bool:
-        return lower_rank(size, p, alpha / sides) > 0 and (sides == 1 or upper_rank(size, p, alpha / sides) <= size)
+        low, high = ranks(size, p, alpha)
+        return low > 0 and high <= size
 
     # One rounding of the logarithms may shift the answer by one: what counts is what the ranks do.
     while n > 1 and finite(n - 1):

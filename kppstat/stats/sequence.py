@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from kppstat.stats.interval import Interval, checked_count, checked_share, checked_values
 from kppstat.stats.order import order_statistic
 
-__all__ = ["QuantileSequence", "confidence_sequence_interval", "confidence_sequence_ranks"]
+__all__ = ["QuantileSequence", "confidence_sequence_interval"]
 
 
 class QuantileSequence:
@@ -100,19 +100,6 @@ class QuantileSequence:
             else:
                 outside = middle
         return inside
-
-
-def confidence_sequence_ranks(t: int, p: float, alpha: float, t_opt: int) -> tuple[int, int]:
-    """Return the ranks, from 1, of the ends after `t` values; 0 stands for -inf and ``t + 1`` for inf.
-
-    Parameters and errors are those of `QuantileSequence`, which is cheaper for many `t`.
-
-    Examples
-    --------
-    >>> confidence_sequence_ranks(5000, 0.01, 0.05, t_opt=5000)
-    (31, 74)
-    """
-    return QuantileSequence(p, alpha, t_opt).ranks(t)
 
 
 def confidence_sequence_interval(values: ArrayLike, p: float, confidence: float, t_opt: int) -> Interval:

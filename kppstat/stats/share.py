@@ -1,4 +1,4 @@
-"""An upper bound on the probability of an event that holds at every sample size."""
+"""An upper bound on the probability of an event, exact however few the draws."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ __all__ = ["share_bound"]
 
 
 def share_bound(hits: int, draws: int, confidence: float = 0.95) -> float:
-    """Return the number that the probability of an event is not above, with this confidence, at every sample size.
+    """Return the number that the probability of an event is not above, with this confidence.
 
-    For the mass that a proposal may have missed: fix the event before drawing, such as "performance at or below `x`
-    although the surrogate gave that less than one chance in a thousand", and count it among the nominal draws.
+    It is exact for any number of draws that was fixed beforehand; who looks again as draws come in spends error each
+    time. For the mass that a proposal may have missed: fix the event before drawing, such as "performance at or below
+    `x` although the surrogate gave that less than one chance in a thousand", and count it among the nominal draws.
 
     Source: Clopper & Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934), upper limit.
 

@@ -163,7 +163,7 @@ def staged_interval(
 
     The standard error is that at the number, but at least that at the estimate: where few events decide, a number may
     look sure because the rare ones that tell otherwise were not met. Each end is the first number outwards that is
-    rejected.
+    rejected: ``F`` grows, so numbers beyond it are worse, though few looks there may leave them unrejected.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -90,5 +91,7 @@ class Checkpoint:
             )
 
     def remove(self) -> None:
-        """Delete the file: the training is complete."""
+        """Delete the file, and what killed processes left of theirs: the training is complete."""
         self.path.unlink(missing_ok=True)
+        for partial in self.path.parent.glob(f".{escape(self.path.name)}.*.partial"):
+            partial.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ class Examples:
         return inputs, as_targets(self.targets[rows], self.device)
 
     def in_order(self, rows: np.ndarray, size: int) -> Iterator[tuple[Values, np.ndarray]]:
-        """Yield inputs and targets in groups of one size; a shorter rest only where nothing else came."""
+        """Yield inputs and targets in groups of one size; the last may be shorter."""
         for i in range(0, len(rows), size):
             part = rows[i : i + size]
             yield self.batch(part)[0], self.targets[part]

@@ -101,12 +101,11 @@ class GraphNetwork(Network):
         result: Values = {}
         for name, value in self.start.items():
             shape = tuple(value.shape)
+            node, index = roles.get(name, (Node("", (), ()), 0))
             if name in self.noisy:
-                node, index = roles[name] if name in roles else (Node("", (), ()), 0)
                 std = math.sqrt(2 / max(_fan_in(node, index, shape), 1))
                 drawn = torch.randn(shape, generator=generator, dtype=value.dtype) * std
             else:
-                node, index = roles[name] if name in roles else (Node("", (), ()), 0)
                 gain = "Normalization" in node.op and index == 1
                 drawn = torch.ones(shape, dtype=value.dtype) if gain else torch.zeros(shape, dtype=value.dtype)
             result[name] = drawn.to(self.device)

@@ -26,7 +26,7 @@ from kppstat.training.strategies import Scene, Step, Strategy
 from kppstat.training.validation import Score, Validation
 
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
-_REFRESH = 100  # mini-batches, about, from which running statistics are measured
+_REFRESH = 100  # mini-batches at most, from which running statistics are measured
 _SHOW_EVERY = 20  # steps between two states
 _ORDER, _NOISE, _AUGMENT, _INSIDE = range(4)  # streams of random numbers
 
@@ -175,8 +175,7 @@ class Loop:
         self.history.append(record)
         # A random start is no result.
         if (epoch > 0 or not self.plan.from_scratch) and (self.best is None or record.kpp > self.best.kpp):
-            self.best = record
-            self.kept = _detached(values), _detached(statistics)
+            self.best, self.kept = record, (_detached(values), _detached(statistics))
         if self.checkpoint is not None and epoch > 0:
             self.checkpoint.write(self._state())
         return self._progress(epoch, epoch / self.plan.epochs, loss, record)
@@ -187,11 +186,11 @@ class Loop:
                 values, statistics = self.scene.start, self.network.statistics
             else:
                 values = self.strategy.intended(*member.kept(), i)
-                # Evenly spaced, because data may be sorted by class.
-                apart = max(len(self.examples.train) // (_REFRESH * self.batch), 1)
-                batches = self.examples.in_order(self.examples.train[::apart], self.batch)
-                full = (inputs for inputs, targets in batches if len(targets) == self.batch)
-                statistics = self.network.refreshed(values, full)
+                # Each mini-batch from all over the data, which may be sorted by class.
+                rows = self.examples.train
+                count = min(max(len(rows) // self.batch, 1), _REFRESH)
+                batches = (self.examples.batch(rows[j::count][: self.batch])[0] for j in range(count))
+                statistics = self.network.refreshed(values, batches)
         return self.validation(values, statistics), values, statistics
 
     def _progress(self, epoch: int, share: float, loss: float, done: Epoch | None = None) -> Progress:

@@ -15,15 +15,16 @@ from kppstat.training.network import Network, Site, Values
 
 _WEIGHTED = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-    nn.RNNBase, nn.Bilinear,
+    nn.RNNBase, nn.Bilinear, nn.MultiheadAttention,
 )  # fmt: skip
 
 
 class ModuleNetwork(Network):
     """A module whose only input is a tensor, and whose only output is one.
 
-    Weight matrices of linear, convolutional and recurrent layers carry device variation; all other parameters are
-    trained too and carry none. The module itself keeps its values until `export` writes the trained ones into it.
+    Weight matrices of linear, convolutional, recurrent and attention layers carry device variation; all other
+    parameters are trained too and carry none. The module itself keeps its values until `export` writes the trained
+    ones into it.
 
     Raises
     ------
@@ -35,12 +36,12 @@ class ModuleNetwork(Network):
         self.module, self.device = module, device
         parameters = dict(module.named_parameters())
         owners = dict(module.named_modules())
-        self.noisy = tuple(n for n, p in parameters.items() if p.ndim > 1 and isinstance(_owner(n, owners), _WEIGHTED))
+        self.noisy = tuple(n for n, p in parameters.items() if p.ndim > 1 and _is_weight(n, owners))
         if not self.noisy:
             raise ModelError(
                 "no parameter carries device variation",
                 where=type(module).__name__,
-                remedy="Device variation acts on the weights of linear, convolutional and recurrent layers",
+                remedy="Device variation acts on the weights of linear, convolutional, recurrent and attention layers",
             )
         self.start = {n: p.detach().clone().to(device) for n, p in parameters.items()}
         self.statistics = {n: b.detach().clone().to(device) for n, b in module.named_buffers()}
@@ -90,17 +91,15 @@ class ModuleNetwork(Network):
         return [Site(n, tuple(kept[n].shape[1:])) for n in names if n in kept]
 
     def random(self, seed: int) -> Values:
-        """Draw weights by the number of inputs of their layer."""
+        """Draw matrices, embeddings too, by the number of their columns; vectors are gains or biases."""
         generator = torch.Generator().manual_seed(seed)
-        owners = dict(self.module.named_modules())
         result: Values = {}
         for name, value in self.start.items():
-            if name in self.noisy:
+            if value.ndim > 1:
                 fan_in = max(math.prod(value.shape[1:]), 1)
                 drawn = torch.randn(value.shape, generator=generator, dtype=value.dtype) * math.sqrt(2 / fan_in)
             else:
-                gain = name.endswith("weight") and not isinstance(_owner(name, owners), _WEIGHTED)
-                drawn = torch.ones_like(value) if gain else torch.zeros_like(value)
+                drawn = torch.ones_like(value) if name.endswith("weight") else torch.zeros_like(value)
             result[name] = drawn.to(self.device)
         return result
 
@@ -148,5 +147,7 @@ class ModuleNetwork(Network):
         return output, kept
 
 
-def _owner(parameter: str, modules: Mapping[str, nn.Module]) -> nn.Module | None:
-    return modules.get(parameter.rpartition(".")[0])
+def _is_weight(parameter: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Say whether this is a weight of a layer, and not one of the rows that attention may append to its keys."""
+    owner, _, name = parameter.rpartition(".")
+    return "weight" in name and isinstance(modules.get(owner), _WEIGHTED)

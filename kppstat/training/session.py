@@ -109,15 +109,18 @@ class Session:
                 checkpoint = self.out.with_name(f"{self.out.name}.checkpoint")
         self._check_patterns()
         self.examples = Examples.split(self.data, plan.val_share, plan.val_inputs, plan.seed, self.device)
+        self._check_group(self.network.group or 1)
         start = self.network.random(plan.seed) if plan.from_scratch else self.network.start
         self.scene = self._scene(start)
-        self.checkpoint = None if checkpoint is None else Checkpoint(Path(checkpoint), self._identity(start))
+        self.performance = performance_named(performance)
+        make = optimiser or self._adam
+        identity = {**self._identity(start), "optimiser": _described(make(list(start.values())))}
+        self.checkpoint = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
         if self.checkpoint is not None and not resume:
             self.checkpoint.refuse_existing()
         if resume and self.checkpoint is None:
             raise SettingError("there is no checkpoint to resume", where="resume", remedy="Name it with checkpoint=")
         labels = self.examples.targets[self.examples.train[: len(self.scene.outputs)]]
-        self.performance = performance_named(performance)
         objective = objective_for(self.performance, self.scene.outputs.cpu().numpy(), labels, self.examples.targets)
         self.performance, self.objective = objective.performance, objective
         self.loop = Loop(
@@ -127,7 +130,7 @@ class Session:
             self.scene,
             self.strategy,
             plan,
-            make=optimiser or self._adam,
+            make=make,
             checkpoint=self.checkpoint,
             resume=resume,
         )
@@ -202,6 +205,15 @@ class Session:
             names = ", ".join(self.network.noisy[:8])
             raise SettingError(f"no weight is called '{wrong[0]}'", where="noise", remedy=f"The weights are {names}")
 
+    def _check_group(self, group: int) -> None:
+        for rows, what in ((self.examples.train, "train on"), (self.examples.validation, "select on")):
+            if len(rows) < group:
+                raise DataError(
+                    f"{len(rows)} inputs to {what} do not fill a batch of {group}, which the model fixes",
+                    where=self.data.source,
+                    remedy="Give more data, or another --val-share",
+                )
+
     def _try_export(self, network: GraphNetwork, out: Path) -> None:
         """Find out now, and not after training, whether the file can hold every trained tensor."""
         if not out.parent.is_dir():
@@ -217,8 +229,13 @@ class Session:
             "noise": repr(self.variation.to_dict()),
             "strategy": repr(self.strategy.to_dict()),
             "settings": repr(self.plan.to_dict()),
+            "performance": self.performance.name,
             "torch": version("torch"),
         }
+
+
+def _described(optimiser: torch.optim.Optimizer) -> str:
+    return f"{type(optimiser).__name__} {optimiser.defaults}"
 
 
 def _onnx_data(data: Any, model: Model) -> Dataset:
@@ -250,7 +267,7 @@ def _array(values: Any) -> np.ndarray:
 
 def train(
     model: str | Path | Model | nn.Module,
-    strategy: str | Strategy = "gaussian",
+    strategy: str | Strategy = "kpp",
     *,
     sigma: float | None = None,
     noise: Variation | None = None,

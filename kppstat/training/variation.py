@@ -40,7 +40,8 @@ def programmed(
     """
     result = dict(values)
     laws = {name: variation.of(name) for name in noisy}
-    chip = torch.randn(max((law.common for law in laws.values()), default=0), generator=generator)
+    common = max((law.common for law in laws.values()), default=0)
+    chip = torch.randn(common, generator=generator, device=generator.device)
     for name, law in laws.items():
         w = values[name]
         z = torch.randn(law.draws(tuple(w.shape)), generator=generator, device=w.device, dtype=w.dtype)

@@ -164,6 +164,59 @@ def test_stopped_by_hand_or_clock_the_interval_still_holds() -> None:
         assert end.high - end.low < 1
 
 
+def spied(estimator: Audited) -> list[tuple[int, tuple[float, float]]]:
+    """Remember the interval of every look at planned ranks, with the number of instances."""
+    looks: list[tuple[int, tuple[float, float]]] = []
+    ends_of, renew = estimator._ends_of, estimator._renew
+
+    def remember(ids, bracket):
+        looks.append((bracket.size, ends_of(ids, bracket)))
+        return looks[-1][1]
+
+    def quietly() -> None:
+        estimator._ends_of = ends_of
+        renew()
+        estimator._ends_of = remember
+
+    estimator._ends_of, estimator._renew = remember, quietly
+    return looks
+
+
+def test_asymptotic_intervals_are_of_one_size() -> None:
+    """What the intervals of several sizes share would miss more often than each of them."""
+    scores = population("real-valued")
+    differ = 0
+    for seed in range(2):
+        estimator = audited(0.004, k=20, guarantee="asymptotic", confidence=0.5, seed=seed, max_evaluations=800)
+        looks = spied(estimator)
+        end = last(estimator, machine(scores, seed))
+        found = {ends for _, ends in looks}
+        assert (end.low, end.high) in found
+        differ += (max(low for low, _ in found), min(high for _, high in found)) not in found
+    assert differ  # there are runs in which the two rules differ
+
+
+def test_a_clock_uses_the_planned_ranks_once_all_their_instances_are_opened() -> None:
+    estimator = audited(1e-9, k=10, instances=400)
+    looks = spied(estimator)
+    for _ in estimator.states(machine(population("normal"))):
+        if estimator._touched >= 400 and not looks:
+            break
+    end = estimator.conclude("stopped", by_hand=False)
+    assert [size for size, _ in looks] == [400]
+    (low, high), *_ = (ends for _, ends in looks)
+    assert low <= end.low <= end.high <= high
+    assert high - low < 0.5
+    assert end.guarantee == "exact"
+
+
+def test_a_given_number_of_instances_keeps_the_error_of_the_sequence() -> None:
+    """``anytime`` has one confidence sequence and no error beside it for ranks at a fixed size."""
+    estimator = audited(1e-9, k=10, instances=400, guarantee="anytime")
+    last(estimator, machine(population("normal")))
+    assert estimator._bracket == estimator._sequence().bracket(400)
+
+
 def test_the_interval_on_show_only_narrows() -> None:
     scores = population("normal")
     estimator = audited(0.02, k=10)

@@ -1,6 +1,8 @@
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kppstat.cli import AT_BUDGET, BAD_INPUT, run
@@ -20,6 +22,18 @@ def test_models_that_differ_are_told_apart_early(few_inputs: Path) -> None:
     assert difference.high == pytest.approx(b.ci_high - a.ci_low)
     assert result.evaluations == a.evaluations + b.evaluations < 400
     assert a.confidence == b.confidence == 0.975
+
+
+def test_the_data_beside_the_first_model_serve_all(few_inputs: Path, tmp_path: Path) -> None:
+    for name, model in (("a", MODEL), ("b", NOISE_TRAINED)):
+        shutil.copy(model, tmp_path / f"{name}.onnx")
+        shutil.copy(few_inputs, tmp_path / f"{name}.npz")
+    with np.load(few_inputs) as arrays:
+        np.savez(tmp_path / "b.npz", **{name: array[:20] for name, array in arrays.items()})
+    words = ["compare", str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx"), "--sigma", "0.1", "--k", "50", "--method"]
+    run([*words, "mc", "--max-evaluations", "30", "--quiet", "--json", str(tmp_path / "out.json")])
+    a, b = json.loads((tmp_path / "out.json").read_text())["estimates"]
+    assert a["data_sha256"] == b["data_sha256"]
 
 
 def test_a_model_is_not_better_than_itself(few_inputs: Path) -> None:

@@ -12,6 +12,7 @@ from kppstat.engine import Evaluation, Task
 from kppstat.sampling.monte_carlo import PILOT, MonteCarlo
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
+from kppstat.stats.order import ranks
 
 Law = Callable[[np.random.Generator], float]
 
@@ -79,6 +80,39 @@ def test_a_clock_keeps_exact_and_a_hand_gets_the_sequence() -> None:
         assert end.guarantee == promised
         assert end.done
         assert -math.inf < end.low <= end.kpp <= end.high < math.inf
+
+
+@pytest.mark.parametrize("looked_at", [0, 30, PILOT - 1])
+def test_a_clock_that_takes_the_pilot_spends_the_error_once(looked_at: int) -> None:
+    """A pilot that plans very few instances: no look comes before they are as many as the pilot."""
+
+    def reveal(tasks: Iterable[Task]) -> Iterator[Evaluation]:
+        for task in tasks:
+            value = 0.8 + (1e-6 if task.index < PILOT else 0.1) * np.random.default_rng(task.index).normal()
+            yield Evaluation(task.index, None, np.array([value]), 0.0)
+
+    estimator = MonteCarlo(Question(k=50), half_width=0.002)
+    for state in estimator.states(reveal):
+        if state.instances == PILOT + looked_at:
+            break
+    assert estimator._alpha_by_clock == estimator._alpha
+    end = estimator.conclude("stopped", by_hand=False)
+    ordered = sorted(estimator._pilot)
+    low, high = ranks(PILOT, 0.5, estimator._alpha)
+    assert (end.low, end.high, end.guarantee) == (ordered[low - 1], ordered[high - 1], "exact")
+
+
+@pytest.mark.parametrize("guarantee", ["exact", "anytime", "asymptotic"])
+def test_some_instances_may_be_infinitely_bad(guarantee: str) -> None:
+    def law(rng: np.random.Generator) -> float:
+        return -math.inf if rng.random() < 0.02 else normal(rng)
+
+    estimator = MonteCarlo(Question(k=10, guarantee=guarantee), half_width=0.004)  # type: ignore[arg-type]
+    end = last(estimator, law)
+    assert end.converged
+    assert end.low > -math.inf
+    assert estimator.sample().mean == -math.inf
+    assert math.isnan(estimator.sample().sd)
 
 
 def test_the_interval_on_the_way_is_nested() -> None:

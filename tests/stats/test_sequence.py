@@ -9,7 +9,7 @@ from scipy.special import betaln
 
 from kppstat.errors import SettingError
 from kppstat.stats.order import ranks
-from kppstat.stats.sequence import QuantileSequence, confidence_sequence_interval, confidence_sequence_ranks
+from kppstat.stats.sequence import QuantileSequence, confidence_sequence_interval
 
 shares = st.floats(1e-3, 1 - 1e-3)
 
@@ -44,7 +44,7 @@ def test_ranks_enclose_exactly_the_counts_below_the_boundary_in_any_order_of_siz
     for t in sizes:
         inside = [c for c in range(t + 1) if sequence.log_martingale(c, t) < -math.log(alpha)]
         assert sequence.ranks(t) == (inside[0], inside[-1] + 1)
-        assert confidence_sequence_ranks(t, p, alpha, t_opt) == sequence.ranks(t)
+        assert QuantileSequence(p, alpha, t_opt).ranks(t) == sequence.ranks(t)
 
 
 @given(shares, st.integers(1, 5000), st.integers(1, 5000), st.floats(1e-3, 0.5))
@@ -52,7 +52,7 @@ def test_ranks_enclose_exactly_the_counts_below_the_boundary_in_any_order_of_siz
 def test_keeps_its_level_at_every_single_size(p, t, t_opt, alpha):
     # Both sides together, exactly. One side alone may take more than half of alpha: at the example, nearly all of it
     # goes to one side, and the end there is closer in than that of the equal-tailed interval for one size.
-    low, high = confidence_sequence_ranks(t, p, alpha, t_opt)
+    low, high = QuantileSequence(p, alpha, t_opt).ranks(t)
     assert stats.binom.cdf(low - 1, t, p) + stats.binom.sf(high - 1, t, p) <= alpha * (1 + 1e-9)
 
 
@@ -84,7 +84,7 @@ def test_covers_with_ties_when_stopping_at_the_worst_moment():
 
 def test_interval_reads_the_ranks_off_the_sorted_values():
     values = np.random.default_rng(3).permutation(np.arange(1, 2001)).astype(float)
-    low, high = confidence_sequence_ranks(2000, 0.05, 1 - 0.9, 1000)
+    low, high = QuantileSequence(0.05, 1 - 0.9, 1000).ranks(2000)
     interval = confidence_sequence_interval(values, 0.05, 0.9, 1000)
     assert (interval.low, interval.high) == (low, high)
     assert (interval.confidence, interval.guarantee) == (0.9, "anytime")

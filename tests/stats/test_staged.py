@@ -106,6 +106,14 @@ def test_intervals_are_nested_and_hold() -> None:
     assert hits >= 180
 
 
+def test_few_looks_by_useless_guesses_do_not_make_it_too_sure() -> None:
+    rng = np.random.default_rng(5)
+    held = [
+        -1.28155 in staged_interval([pool(rng, 400, 0.0, 0.0)[0]], 0.1, 0.95, low=-8, high=8)[1] for _ in range(120)
+    ]
+    assert sum(held) >= 110  # without the floor under the standard error about 107
+
+
 def test_refuses_what_is_no_probability() -> None:
     wave, _ = pool(np.random.default_rng(0), 100)
     with pytest.raises(DataError, match="inclusion"):

@@ -33,3 +33,11 @@ def test_a_calibrated_classifier_has_none() -> None:
 
 def test_full_confidence_has_a_bin() -> None:
     assert calibration_error(np.ones(3), np.ones(3)) == 0
+
+
+def test_outputs_that_overflow_have_no_confidence() -> None:
+    p = probabilities(np.array([[np.inf, 0.0], [np.nan, 0.0], [-np.inf, 0.0], [0.0, 0.0]], np.float32))
+    assert np.isnan(p[:3]).all()
+    assert p[3].tolist() == [0.5, 0.5]
+    assert np.isnan(entropy(p)[:3]).all()
+    assert np.isnan(calibration_error(p.max(axis=1), np.zeros(4)))

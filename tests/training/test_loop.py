@@ -34,10 +34,11 @@ def test_every_strategy_trains_and_goes_on_to_the_same_bits(strategy: str, tmp_p
     whole = small.run(small.session(tmp_path, strategy, epochs=3, out=tmp_path / "whole.onnx", **plan))
     interrupted = small.session(tmp_path, strategy, epochs=3, **plan)
     stopped_after(interrupted, 1)
+    (tmp_path / ".out.onnx.checkpoint.123.partial").write_bytes(b"of a process that was killed")
     resumed = small.session(tmp_path, strategy, epochs=3, resume=True, **plan)
     assert same(small.run(resumed), whole)
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
-    assert not list(tmp_path.glob("*.checkpoint"))
+    assert {path.name for path in tmp_path.iterdir()} == {"out.onnx", "whole.onnx"}
 
 
 def test_kill_9_loses_at_most_an_epoch(tmp_path: Path) -> None:
@@ -88,6 +89,20 @@ def test_the_best_epoch_on_the_validation_part_is_kept(tmp_path: Path) -> None:
     assert again.kpp == result.best.kpp
 
 
+def test_running_statistics_do_not_depend_on_the_order_of_the_data(tmp_path: Path) -> None:
+    """Data sorted by class: a mini-batch of one class varies far less than the data."""
+    x, y = small.data()
+    x += 4 * y[:, None, None, None].astype(np.float32)
+    order = np.argsort(y, kind="stable")
+    for network in (small.model(), small.module()):
+        session = small.session(tmp_path, "plain", model=network, data=(x[order], y[order]))
+        _, values, statistics = session.loop._validated(1, 0, session.loop.members[0])
+        weight, bias, name = ("w1", "b1", "var") if "w1" in values else ("0.weight", "0.bias", "1.running_var")
+        inputs = torch.from_numpy(x[order][session.examples.train])
+        before = torch.nn.functional.conv2d(inputs, values[weight], values[bias], padding=1)
+        torch.testing.assert_close(statistics[name], before.var((0, 2, 3)), rtol=0.1, atol=0)
+
+
 def test_training_helps(tmp_path: Path) -> None:
     session = small.session(tmp_path, "gaussian", epochs=8)
     small.run(session)
@@ -111,6 +126,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         small.session(tmp_path, "plain", resume=True)
     with pytest.raises(KppstatError, match="noise differ"):
         small.session(tmp_path, "gaussian", resume=True, noise=Variation(Gaussian(0.2)))
+    with pytest.raises(KppstatError, match="optimiser differ"):
+        small.session(tmp_path, "gaussian", resume=True, optimiser=lambda tensors: torch.optim.SGD(tensors, 0.1))
+    with pytest.raises(KppstatError, match="performance differ"):
+        small.session(tmp_path, "gaussian", resume=True, performance="cross-entropy")
 
 
 def test_damaged_and_missing_checkpoints_are_said_in_one_line(tmp_path: Path) -> None:

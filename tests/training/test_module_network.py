@@ -38,6 +38,43 @@ def test_only_matrices_of_layers_carry_noise() -> None:
     assert set(network.start) == {"0.weight", "0.bias", "1.weight", "1.bias", "6.weight", "6.bias"}
 
 
+class Attention(nn.Module):
+    """Tokens that look at each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=True)
+        self.norm = nn.LayerNorm(8)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        e = self.embedding(x)
+        return self.out(self.norm(e + self.attention(e, e, e)[0]).mean(1))
+
+
+def test_attention_carries_noise_too() -> None:
+    network = ModuleNetwork(Attention(), CPU)
+    assert network.noisy == ("attention.in_proj_weight", "attention.out_proj.weight", "out.weight")
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 7, (64, 5))
+    done = train(
+        Attention(), "gaussian", sigma=0.05, data=(x, (x == 3).sum(1).clip(0, 2)), device="cpu", epochs=1, instances=2,
+        from_scratch=True,
+    )  # fmt: skip
+    assert np.isfinite(done.best.kpp)
+
+
+def test_random_matrices_are_drawn_and_vectors_are_gains_or_biases() -> None:
+    network = ModuleNetwork(Attention(), CPU)
+    drawn = network.random(0)
+    for name, value in drawn.items():
+        if value.ndim > 1:
+            assert float(value.std()) > 0.1, name
+        else:
+            assert value.unique().tolist() == [1.0 if name == "norm.weight" else 0.0], name
+
+
 def test_statistics_are_measured_without_touching_the_module() -> None:
     module = small.module()
     before = copy.deepcopy(module.state_dict())

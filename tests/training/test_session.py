@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from kppstat.errors import DataError, KppstatError
-from kppstat.noise import Gaussian, Variation
+from kppstat.noise import Correlated, Gaussian, Variation
 from kppstat.onnx_io import load
-from kppstat.training import Plan, Session, train
+from kppstat.training import Plan, Session, strategies, train
 from tests.onnx_io import zoo
 from tests.training import small
 
@@ -22,6 +22,20 @@ def test_a_fixed_batch_is_kept(tmp_path: Path) -> None:
     small.run(session)
     assert session.loop.batch == (model.batch or 21)
     assert (tmp_path / "fixed_gaussian.onnx").exists()
+
+
+@pytest.mark.parametrize(("inputs", "share"), [(40, 0.05), (5, 0.5), (40, 0.95)])
+def test_a_part_that_does_not_fill_a_fixed_batch_is_refused(inputs: int, share: float, tmp_path: Path) -> None:
+    proto = zoo.parse(
+        "net (float[4, 6] x) => (float[4, 3] y) { h = Sub (x, c)  y = MatMul (h, w) }",
+        c=zoo.draw(4, 6),
+        w=zoo.draw(6, 3),
+    )
+    model = load(zoo.save(proto, tmp_path / "net.onnx"))
+    assert model.batch == 4
+    data = np.zeros((inputs, 6), np.float32), np.zeros(inputs, int)
+    with pytest.raises(DataError, match="do not fill a batch of 4"):
+        Session(model, "plain", Plan(val_share=share), small.NOISE, data=data, device="cpu", out=tmp_path / "o.onnx")
 
 
 def test_several_inputs_and_real_targets(tmp_path: Path) -> None:
@@ -100,4 +114,6 @@ def test_a_pattern_that_matches_no_weight_is_a_mistake(tmp_path: Path) -> None:
 def test_training_on_the_gpu_where_there_is_one(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU")
-    small.run(small.session(tmp_path, "kpp", device="cuda"))
+    shared = Variation(Correlated(Gaussian(0.1), chip=0.5))  # normals that all tensors of an instance share
+    for name in strategies():
+        small.run(small.session(tmp_path, name, device="cuda", noise=shared, plan={"batch": 32}, epochs=1))

@@ -70,7 +70,8 @@ class AdversarialRcg(Rcg):
         network = step.scene.network
         centre = {n: v.detach() for n, v in self._shifted(step.values, step.member).items()}
         probes = {n: centre[n].clone().requires_grad_() for n in network.noisy}
-        logits, _ = network.run({**centre, **probes}, network.statistics, step.inputs, training=False)
+        # Statistics of this mini-batch: the running ones are of the network as it was given.
+        logits, _ = step.run({**centre, **probes})
         slopes = torch.autograd.grad(margin(logits, step.targets.reshape(-1)), list(probes.values()))
         size = self.step * step.scene.sigma
         moves = {

@@ -14,7 +14,7 @@ from kppstat.training.strategies.clip import clip_to
 from kppstat.training.strategies.strategy import Step, Strategy, strategy, within
 
 _LIMIT = 1.75  # loss above which no errors are injected, for 10 classes
-_GRADIENT = 0.05  # where the gradients of the pass with errors are clipped
+_GRADIENT = 0.05  # where the gradients of the pass with errors are clipped, before the mean is taken
 
 
 @strategy("randbet")
@@ -60,7 +60,8 @@ class RandBet(Strategy):
             yield clean
             return
         noisy = step.scene.network.noisy
-        values = {n: _clipped_gradient(v) if n in noisy else v for n, v in step.values.items()}
+        # All gradients are halved in the mean, and so is where they are clipped.
+        values = {n: _clipped_gradient(v, _GRADIENT / 2) if n in noisy else v for n, v in step.values.items()}
         yield (clean + step.loss(step.programmed(values, variation=self._variation(self.probability)))) / 2
 
     def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:
@@ -68,8 +69,8 @@ class RandBet(Strategy):
         clip_to(values, noisy, self.width)
 
 
-def _clipped_gradient(w: Tensor) -> Tensor:
+def _clipped_gradient(w: Tensor, limit: float) -> Tensor:
     """Return the same values, whose gradient is clipped on its way back."""
     same = w * 1.0
-    same.register_hook(lambda g: g.clamp(-_GRADIENT, _GRADIENT))  # type: ignore[no-untyped-call]
+    same.register_hook(lambda g: g.clamp(-limit, limit))  # type: ignore[no-untyped-call]
     return same

@@ -18,7 +18,10 @@ _NARROW = 1e-3
 
 @dataclass
 class Interval:
-    """Where the best sigma is looked for: three candidates, and a rule that halves it or takes a quarter away."""
+    """Where the best sigma is looked for: three candidates, and a rule that halves it or takes a quarter away.
+
+    The rule is that of MariusAnje/CIM_CW, branch adv, ``utils.TQMTrain``.
+    """
 
     low: float
     high: float
@@ -36,11 +39,11 @@ class Interval:
         return (middle,) if self.narrow else (self.low + quarter, middle, self.high - quarter)
 
     def shrink(self, best: int) -> None:
-        """Keep the part around the best candidate: beside the outer one, or between the two outer ones."""
+        """Cut off what lies beyond the outer candidates that are worse than the best."""
         if self.narrow:
             return
-        left, middle, right = self.candidates
-        self.low, self.high = ((self.low, middle), (left, right), (middle, self.high))[best]
+        left, _, right = self.candidates
+        self.low, self.high = ((self.low, right), (left, right), (left, self.high))[best]
 
 
 @strategy("rcg")
@@ -51,9 +54,8 @@ class Rcg(Strategy):
     Three copies are trained on the same mini-batches with three sigmas; after each epoch the one with the best KPP on
     the validation part gives its weights to all, and the interval of sigma shrinks around it. Source: arXiv 2307.15853;
     the search from MariusAnje/CIM_CW, branch adv, ``utils.TQMTrain``. Three differences: selection is on a validation
-    part and not on the test set; a candidate that wins at the edge keeps the half beside it, as there, but its
-    optimiser's state goes with its weights; all copies see the same standard normals, so that sigma alone tells them
-    apart.
+    part and not on the test set; the optimiser's state of the best copy goes with its weights; all copies see the same
+    standard normals, so that sigma alone tells them apart.
 
     Parameters
     ----------

@@ -183,6 +183,26 @@ def test_randbet_quantises_and_flips_bits(tmp_path: Path) -> None:
         assert float((flipped[name] - quantised[name]).abs().max()) > 100 * level
 
 
+def test_randbet_averages_a_plain_gradient_and_a_clipped_one(tmp_path: Path) -> None:
+    session = small.session(tmp_path, "randbet", settings={"probability": 0.2})
+    step = step_of(session)
+    easy = replace(step, targets=step.run(step.values)[0].argmax(1))
+    passes = watched(session)
+    (loss,) = session.strategy.losses(easy)
+    loss.backward()
+    clipped = 0
+    slopes = []
+    for values in list(passes):  # each pass below is one more
+        leaves = {n: v.requires_grad_() for n, v in values.items()}
+        easy.loss(leaves).backward()
+        slopes.append({n: leaves[n].grad for n in session.network.noisy})
+    for name in session.network.noisy:
+        clean, flipped = (s[name] for s in slopes)
+        clipped += int((flipped.abs() > 0.05).sum())
+        torch.testing.assert_close(step.values[name].grad, (clean + flipped.clamp(-0.05, 0.05)) / 2)
+    assert clipped > 10
+
+
 def test_randbet_waits_until_the_loss_is_low(tmp_path: Path) -> None:
     session = small.session(tmp_path, "randbet")
     step = step_of(session)
@@ -211,8 +231,20 @@ def test_the_adversarial_step_lowers_the_margin_and_stays(tmp_path: Path) -> Non
         move = (attacked[name] - centre[name]).abs() / w.abs().max()
         assert float(move.max()) == pytest.approx(0.2 * 0.1, rel=1e-3)
     network, inputs, labels = session.network, step.inputs, step.targets
-    before, after = (network.run(p, network.statistics, inputs, training=False)[0] for p in (centre, attacked))
+    before, after = (network.run(p, network.statistics, inputs, training=True)[0] for p in (centre, attacked))
     assert float(margin(after, labels)) < float(margin(before, labels))
+
+
+def test_the_adversary_sees_the_statistics_of_the_mini_batch(tmp_path: Path) -> None:
+    """Those of the network as it was given are of other weights once training has begun."""
+    attacked = []
+    for shift in (0.0, 2.0):
+        session = small.session(tmp_path, "adversarial-rcg")
+        session.network.statistics = {n: s + shift for n, s in session.network.statistics.items()}
+        passes = watched(session)
+        next(iter(session.strategy.losses(step_of(session))))
+        attacked.append(passes[1])
+    assert all(torch.equal(attacked[0][n], attacked[1][n]) for n in session.network.noisy)
 
 
 def test_strategies_say_what_they_are() -> None:
