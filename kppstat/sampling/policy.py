@@ -18,8 +18,9 @@ RARE = 0.01
 def chosen(question: Question, *, bounded: bool) -> tuple[Method, str]:
     """Return the method to use and why.
 
-    Tilted sampling is only taken where it is asked for: it is the cheapest for rare percentiles, but in two settings of
-    `benchmarks.coverage_tilted` its interval held less often than it says, and what is chosen unasked has to hold.
+    Tilted sampling is only taken where it is asked for. It is the cheapest for rare percentiles of networks whose
+    failures gradients point at, and not of others (`benchmarks.tilted_replay`), which nothing tells beforehand; audits
+    come near to what theory allows on all (`benchmarks.efficiency`), and what is chosen unasked has to hold.
 
     Parameters
     ----------
