@@ -23,21 +23,29 @@ class Fit:
     rejected: tuple[str, ...] = ()
 
 
-def best_fit(law_of: Callable[[bool], Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> Fit:
+def best_fit(law_of: Callable[[bool, float], Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> Fit:
     """Choose whether correlations are corrected, and how much of the nonlinear variance counts.
 
     All of both, unless the pilot instances contradict that: then the variant whose mean score of each pilot input is
     closest to theirs. (Choosing always would add the pilot's own noise.)
+
+    Parameters
+    ----------
+    law_of : callable
+        From whether correlations are corrected, and the share of the nonlinear variance, to the law of pilot inputs.
+    draw : callable
+        From a law to drawn scores, shape (draws, n).
+    seen : ndarray, shape (instances, n)
+        Scores in pilot instances.
     """
-    usual = Fit(True, 1.0, draw(law_of(True)))
+    usual = Fit(True, 1.0, draw(law_of(True, 1.0)))
     against = tuple(_disagreements(usual.drawn, seen))
     if not against:
         return usual
     best, least = usual, np.inf
     for calibrated in (True, False):
-        law = law_of(calibrated)
         for share in _SHARES:
-            drawn = draw(law.with_nonlinear(share))
+            drawn = draw(law_of(calibrated, share))
             error = float(((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum())
             if error < least:
                 best, least = Fit(calibrated, share, drawn, against), error
