@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kppstat.noise import Variation
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import bend, choice
+from kppstat.prediction.distribution import scores
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import Logits, logits
 from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_independent
@@ -37,20 +38,14 @@ class Pilot:
 
     Attributes
     ----------
-    rows : ndarray of int
-        The inputs.
-    seen : ndarray, shape (instances, n)
-        Their scores.
     spread : float
         Standard deviation over instances of the lead of the class that leads with the intended weights.
-    calibration : Calibration or None
-        Correlations inside the network, where they were measured.
+    calibration : Calibration
+        Correlations inside the network.
     """
 
-    rows: np.ndarray
-    seen: np.ndarray
     spread: float
-    calibration: Calibration | None
+    calibration: Calibration
 
 
 class Ground:
@@ -97,9 +92,8 @@ class Ground:
         self.behind = logits_from(self.outputs, self.tail)
         self.sample = choice.pilot(self.behind, _SAMPLE)
         batch = self.model.batch
-        # A part of the sample, where batches may have any size, so that one law serves both.
-        first = self.sample[choice.pilot(self.behind[self.sample], PILOT)] if batch is None else np.arange(batch)
-        self._first = first[: len(self.data)]
+        first = choice.pilot(self.behind, PILOT) if batch is None else np.arange(min(batch, len(self.data)))
+        self._first = self._padded(first)
         self._size = batch or 64
 
     def moments(self, variation: Variation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -107,33 +101,26 @@ class Ground:
         return {w.name: variation.of(w.name).moments(self.model.graph.constants[w.name]) for w in self.model.weights}
 
     def pilot(self, variation: Variation, weights: Weights) -> Pilot:
-        """Measure the correlations inside the network on pilot instances, and watch how these score."""
-        found: list[np.ndarray] = []
+        """Measure the correlations inside the network, and the spread of its logits, on pilot instances."""
+        leads: list[np.ndarray] = []
 
         def observe(values: Mapping[str, Any]) -> None:
-            last = to_numpy(values[self.head.outputs[0].name])
-            found.append(last.reshape(len(last), -1))
+            found = to_numpy(values[self.head.outputs[0].name])  # of a single input where inputs mix
+            leads.append(_lead(found, self.outputs[self._first[: len(found)]]))
 
         drawn = instances(self.model, variation, self.seed)
-        inputs, whole = self.data.batch(self._padded(self._first)), self.data.whole
+        inputs, whole = self.data.batch(self._first), self.data.whole
         calibration = calibrate(self.head, inputs, weights, drawn, whole=whole, observe=observe)
-        rows = self._first[: len(found[0])]  # a single one where inputs mix
-        seen = [self.score(f[: len(rows)], rows) for f in found]
-        return self._pilot(rows, [f[: len(rows)] for f in found], seen, calibration)
+        self.passes += INSTANCES * len(self._first)
+        return Pilot(float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean())), calibration)
 
-    def watched(self, variation: Variation, rows: np.ndarray) -> Pilot:
-        """Watch how the same pilot instances score on these inputs, in onnxruntime."""
+    def watched(self, variation: Variation, rows: np.ndarray, numbers: range) -> np.ndarray:
+        """Return the scores of these inputs in further pilot instances, shape (instances, n)."""
         evaluator = Evaluator(self.model, variation, self.data, self.measure, seed=self.seed)
-        found = [evaluator.outputs(FIRST + i, rows) for i in range(INSTANCES)]
-        seen = [self.measure.scores(f, self.targets[rows]) for f in found]
-        return self._pilot(rows, [logits_from(f, self.tail) for f in found], seen, None)
-
-    def _pilot(
-        self, rows: np.ndarray, found: list[np.ndarray], seen: list[np.ndarray], calibration: Calibration | None
-    ) -> Pilot:
-        self.passes += INSTANCES * len(rows)
-        leads = np.stack([_lead(f, self.outputs[rows]) for f in found])
-        return Pilot(rows, np.stack(seen), float(np.sqrt(leads.var(axis=0, ddof=1).mean())), calibration)
+        first = FIRST + INSTANCES
+        found = [self.measure.scores(evaluator.outputs(first + i, rows), self.targets[rows]) for i in numbers]
+        self.passes += len(numbers) * len(rows)
+        return np.stack(found)
 
     def chosen(self, spreads: Sequence[float], inputs: int) -> tuple[np.ndarray, np.ndarray]:
         """Choose the inputs that are followed, and how much each stands for."""
@@ -180,16 +167,16 @@ class Ground:
             evenly.take(places), self.head, inputs, weights, calibration, whole=whole, size=self._size
         )
 
-    def score(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the scores of logits (n, outputs) of these inputs."""
-        values = values.reshape(len(values), *self.outputs.shape[1:])
-        if self.tail is not None:
-            values = to_numpy(forward(self.tail, {self.tail.inputs[0].name: values})[self.tail.outputs[0].name])
-        return self.measure.scores(values, self.targets[rows])
+    def scores(self, law: Logits, rows: np.ndarray, draws: int) -> np.ndarray:
+        """Return the scores of these inputs in instances drawn from the law of their logits, shape (draws, n)."""
 
-    def scorer(self, rows: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Return the function from logits and places in `rows` to scores."""
-        return lambda values, places: self.score(values, rows[places])
+        def score(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+            values = values.reshape(len(values), *self.outputs.shape[1:])
+            if self.tail is not None:
+                values = to_numpy(forward(self.tail, {self.tail.inputs[0].name: values})[self.tail.outputs[0].name])
+            return self.measure.scores(values, self.targets[rows[places]])
+
+        return scores(law, score, draws, self.seed)
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         """Fill up to whole batches, where the model takes no others."""

@@ -16,18 +16,20 @@ from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance, Top1
 from kppstat.prediction.bend import bent, responses
-from kppstat.prediction.distribution import DRAWS, matched, of_all, scores
-from kppstat.prediction.fit import best_fit
+from kppstat.prediction.distribution import DRAWS, matched, of_all
+from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.ground import Ground, Pilot, Weights
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits
 from kppstat.prediction.mse import mse, mse_by_weight
-from kppstat.prediction.pilot import sampled
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import without_rule
 
 _SLOPES = 256  # inputs whose margins are differentiated
+_WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law is checked
+_EVALUATIONS = 20  # at most, for instances that correct a prediction
+_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
@@ -53,8 +55,8 @@ def predict(
     the adjoint, the bend from the network moved along that direction. The adjoint takes each activation at its mean
     slope under the noise (statistical linearisation), not at the intended weights, so it belongs to one sigma;
     `kppstat.prediction.predict_sweep` says how several share it.
-    Instances drawn from that law give the distribution of performance. Pilot instances of a few inputs check it; where
-    they contradict it, more of them on the chosen inputs give mean and spread, and the notes say so.
+    Instances drawn from that law give the distribution of performance. A few sampled instances on some of the inputs
+    check it; where they contradict it, more of them on all chosen inputs give mean and spread, and the notes say so.
 
     Parameters
     ----------
@@ -140,48 +142,36 @@ class Question:
 
 
 class Laws(Protocol):
-    """The law of the logits of the evenly chosen, the pilot and the chosen inputs at one device variation."""
+    """The law of the logits of the evenly chosen and of the followed inputs at one device variation."""
 
     def evenly(self) -> Logits:
         """Return the law of all logits of the evenly chosen inputs."""
 
-    def pilot(self, calibrated: bool) -> Logits:
-        """Return that of the pilot's, with correlations inside the network corrected or not."""
-
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the chosen inputs."""
+        """Return that of the followed inputs, with correlations inside the network corrected or not."""
 
 
 class OwnLaws:
     """Laws at one device variation, from its own derivatives; computed when asked for, once."""
 
     def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray) -> None:
-        self._ground, self._weights, self._pilot = ground, weights, pilot
-        self._rows = {"evenly": ground.sample, "pilot": pilot.rows, "chosen": rows}
-        self._known: dict[tuple[str, bool], Logits] = {}
+        self._ground, self._weights, self._pilot, self._rows = ground, weights, pilot, rows
+        self._evenly: Logits | None = None
+        self._chosen: dict[bool, Logits] = {}
 
     def evenly(self) -> Logits:
         """Return the law of all logits of the evenly chosen inputs."""
-        return self._of("evenly", True)
-
-    def pilot(self, calibrated: bool) -> Logits:
-        """Return that of the pilot's, with correlations inside the network corrected or not."""
-        places = np.searchsorted(self._ground.sample, self._pilot.rows)
-        known = places < len(self._ground.sample)
-        if calibrated and known.all() and (self._ground.sample[places] == self._pilot.rows).all():
-            return self.evenly().take(places)
-        return self._of("pilot", calibrated)
+        if self._evenly is None:
+            ground = self._ground
+            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration, leaders=False)
+        return self._evenly
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the chosen inputs."""
-        return self._of("chosen", calibrated)
-
-    def _of(self, which: str, calibrated: bool) -> Logits:
-        if (which, calibrated) not in self._known:
+        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        if calibrated not in self._chosen:
             calibration = self._pilot.calibration if calibrated else None
-            law = self._ground.law(self._rows[which], self._weights, calibration, leaders=which == "chosen")
-            self._known[which, calibrated] = law
-        return self._known[which, calibrated]
+            self._chosen[calibrated] = self._ground.law(self._rows, self._weights, calibration, leaders=True)
+        return self._chosen[calibrated]
 
 
 def alone(ground: Ground, variation: Variation, question: Question) -> Prediction:
@@ -191,14 +181,14 @@ def alone(ground: Ground, variation: Variation, question: Question) -> Predictio
     rows, shares = ground.chosen([pilot.spread], question.inputs)
     laws = OwnLaws(ground, weights, pilot, rows)
     along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
-    return finished(ground, variation, question, pilot, laws, (rows, shares), (along, step))
+    return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
 
 
 def finished(
     ground: Ground,
     variation: Variation,
     question: Question,
-    pilot: Pilot,
+    spread: float,
     laws: Laws,
     chosen: tuple[np.ndarray, np.ndarray],
     direction: tuple[np.ndarray, dict[str, np.ndarray]],
@@ -208,8 +198,8 @@ def finished(
     Parameters
     ----------
     ground, variation, question
-    pilot : Pilot
-        What is compared with the law.
+    spread : float
+        Standard deviation of the lead over instances.
     laws : Laws
     chosen : tuple of ndarray
         Inputs that are followed, and how much each stands for.
@@ -221,32 +211,33 @@ def finished(
     model, measure, seed, total = ground.model, ground.measure, ground.seed, len(ground.data)
     weights, constants = ground.moments(variation), model.graph.constants
 
-    def moved_along(places: np.ndarray) -> np.ndarray | None:
-        return responses(step, weights, lambda other: ground.moved(places, other)) if step else None
+    found = responses(step, weights, lambda other: ground.moved(rows, other)) if step else None
 
-    def with_bend(law: Logits, found: np.ndarray | None) -> Logits:
+    def law_of(calibrated: bool, nonlinear: float) -> Logits:
+        law = laws.chosen(calibrated).with_nonlinear(nonlinear)
         return law if found is None else bent(law, along, found)
 
-    there = moved_along(pilot.rows)
-    fit = best_fit(
-        lambda calibrated, share: with_bend(laws.pilot(calibrated).with_nonlinear(share), there),
-        lambda law: scores(law, ground.scorer(pilot.rows), _FITTING, seed),
-        pilot.seen,
-    )
-    law = with_bend(laws.chosen(fit.calibrated).with_nonlinear(fit.share), moved_along(rows))
-    drawn = scores(law, ground.scorer(rows), question.draws, seed)
     level, low, high = float(ground.clean.mean()), measure.low, measure.high
-    missed = ground.missed(pilot.spread, rows, shares)
-    performances = of_all(drawn, ground.clean[rows], shares, level, total, low, high, missed)
-    # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the shape.
-    notes = list(fit.rejected)
-    if fit.rejected:
-        seen = sampled(model, variation, ground.data, measure, ground.targets, rows, seed)
-        ground.passes += seen.size
-        performances = matched(
-            performances, of_all(seen, ground.clean[rows], shares, level, total, low, high, missed), low, high
-        )
-        notes.append(f"so mean and spread are those of {len(seen)} more instances on {len(rows)} inputs")
+    missed = ground.missed(spread, rows, shares)
+
+    def of_everything(scores_there: np.ndarray) -> np.ndarray:
+        return of_all(scores_there, ground.clean[rows], shares, level, total, low, high, missed)
+
+    drawn = ground.scores(law_of(True, 1.0), rows, question.draws)
+    some = np.unique(np.linspace(0, len(rows) - 1, _WATCHED).astype(int))
+    seen = ground.watched(variation, rows[some], range(_INSTANCES))
+    notes = disagreements(drawn[:, some], seen, shares[some])
+    performances = of_everything(drawn)
+    if notes:
+        # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the
+        # shape. (Choosing always would add the chance of the few instances.)
+        variants = [(c, share) for c in (True, False) for share in _SHARES]
+        best = closest((ground.scores(law_of(*v).take(some), rows[some], _FITTING) for v in variants), seen)
+        more = range(_INSTANCES, _INSTANCES + min(_INSTANCES, max(2, _EVALUATIONS * total // len(rows))))
+        there = of_everything(ground.watched(variation, rows, more))
+        shape = of_everything(ground.scores(law_of(*variants[best]), rows, question.draws))
+        performances = matched(shape, there, low, high)
+        notes.append(f"so mean and spread are those of {len(more)} more instances on {len(rows)} inputs")
     evenly = laws.evenly()
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:

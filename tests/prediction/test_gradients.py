@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
 from kppstat.errors import NoiseError, SettingError
 from kppstat.graph import Graph, Node, Port
 from kppstat.noise import Correlated, Gaussian, Variation
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import Model
 from kppstat.prediction import KppGradients, gaussian_depth, kpp_gradients, smooth_accuracy
 from kppstat.prediction.smooth import accuracy, drawn
+from tests.prediction.made import made
 
 torch = pytest.importorskip("torch")
 
@@ -90,28 +89,17 @@ def test_the_spread_of_the_accuracy_is_that_of_drawn_margins() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
     """Clusters, random features, a least-squares read-out."""
-    folder = tmp_path_factory.mktemp("gradients")
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 400)
     x = (1.2 * rng.standard_normal((3, 8))[y] + rng.standard_normal((400, 8))).astype(np.float32)
     w1 = rng.standard_normal((8, 16)) / 3
     w2 = np.linalg.lstsq(np.maximum(x @ w1, 0), np.eye(3)[y], rcond=None)[0]
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "w1"], ["a"]),
-            helper.make_node("Relu", ["a"], ["b"]),
-            helper.make_node("MatMul", ["b", "w2"], ["y"]),
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in (("w1", w1), ("w2", w2))],
-    )
-    path = folder / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
-    np.savez(folder / "m.npz", x=x, y=y)
-    model = load(path)
-    return model, load_data(folder / "m.npz", model)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2"], ["y"]),
+    ]
+    return made(tmp_path_factory.mktemp("gradients"), nodes, {"w1": w1, "w2": w2}, x, y)
 
 
 @pytest.fixture(scope="module")
