@@ -71,7 +71,7 @@ CASES = (
     Case("transformer", 0.02, 600, 1500),
     Case("transformer", 0.05, 600, 1500),
 )
-SHOWN = ("lenet_0.03", "lenet_noise_trained_0.1", "resnet8_0.02", "mobilenet_0.01", "conv1d_0.04", "transformer_0.02")
+SHOWN = ("lenet_0.03", "lenet_noise_trained_0.1", "resnet8_0.02", "mobilenet_0.02", "conv1d_0.04", "transformer_0.02")
 
 
 @dataclass(frozen=True)

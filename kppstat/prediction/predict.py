@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kppstat.data import Dataset
-from kppstat.errors import SettingError
+from kppstat.errors import ModelError, SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance, Top1
@@ -89,7 +89,7 @@ def predict(
     Raises
     ------
     ModelError
-        If an operator has no rule for moments; all are named at once.
+        If an operator has no rule for moments, all are named at once; or if derivatives for the sensitivity overflow.
     NoiseError
         If the noise model makes weights depend on each other.
     SettingError
@@ -256,6 +256,13 @@ def finished(
         )
         ground.passes += round((slopes.evaluations - 1) * total)
         cost = slopes.cost
+        wild = [n for n, c in cost.items() if not abs(c) <= 1]
+        if wild:
+            raise ModelError(
+                f"the sensitivity to {', '.join(wild)} cannot be told: its derivatives overflow",
+                where="--sensitivity",
+                remedy="Leave it out: shares in the variance of the logits are told without",
+            )
     sign = -1.0 if measure.loss else 1.0
     by_weight = _shares(evenly)
     return Prediction(

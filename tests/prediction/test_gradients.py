@@ -73,6 +73,25 @@ def test_the_objective_differentiates_like_its_differences() -> None:
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [-1.5, np.array([[[0.5]], [[2.0]]])])
+def test_a_maximum_of_scaled_values_is_the_same_in_both_libraries(scale: Any) -> None:
+    """Between a convolution and a pool: one factor for all elements, or one for each channel."""
+    rng = np.random.default_rng(3)
+    nodes = (
+        Node("Conv", ("x", "w"), ("a",)),
+        Node("Mul", ("a", "scale"), ("b",)),
+        Node("MaxPool", ("b",), ("c",), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+        Node("Flatten", ("c",), ("y",)),
+    )
+    w = {"w": rng.standard_normal((2, 1, 3, 3))}
+    constants = {**w, "scale": np.asarray(scale, np.float64)}
+    graph = Graph(nodes, (Port("x", "float64", None),), (Port("y", "float64", None),), constants)
+    x, y, v = rng.standard_normal((6, 1, 6, 4)), rng.integers(0, 2, 6), {"w": np.full((2, 1, 3, 3), 0.04)}
+    leaves = {n: torch.tensor(a, requires_grad=True) for n, a in w.items()}
+    result = objective(graph, x, y, leaves, {n: torch.tensor(a) for n, a in v.items()})
+    assert float(result.detach()) == pytest.approx(float(objective(graph, x, y, w, v)), abs=1e-9)
+
+
 def test_the_spread_of_the_accuracy_is_that_of_drawn_margins() -> None:
     rng = np.random.default_rng(1)
     factors = (rng.standard_normal((60, 8)) + 1.5 * np.eye(8)[0]) * rng.uniform(0.3, 1.2, (60, 1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.noise import Correlated, Gaussian, Variation, normals
 from kppstat.onnx_io import Model
 from kppstat.performance import CrossEntropy, Top1
-from kppstat.prediction import predict
+from kppstat.prediction import kpp_gradients, predict
 from kppstat.prediction.bend import bent, direction, responses
 from kppstat.prediction.choice import missed
 from kppstat.prediction.curve import PLACES, between
@@ -188,6 +191,21 @@ def test_refusals(classifier: tuple[Model, Dataset], tmp_path: Path) -> None:
     stepped, there = made(tmp_path, nodes, {"w": np.ones((FEATURES, CLASSES))}, np.ones((3, FEATURES)), np.zeros(3))
     with pytest.raises(ModelError, match=r"Floor \(1 node, first 'down'\).*Sampling"):
         predict(stepped, there, Variation(Gaussian(0.1)))
+
+
+def test_a_cost_beyond_everything_is_not_told(
+    classifier: tuple[Model, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    model, data = classifier
+
+    def overflown(*args: Any, **more: Any) -> Any:
+        return dataclasses.replace(kpp_gradients(*args, **more), cost={"w1": 1163.4, "w2": 0.01})
+
+    module = importlib.import_module("kppstat.prediction.predict")
+    monkeypatch.setattr(module, "kpp_gradients", overflown)
+    with pytest.raises(ModelError, match="sensitivity to w1 cannot be told"):
+        predict(model, data, Variation(Gaussian(0.05)), inputs=40, draws=64, sensitivity=True)
 
 
 def test_the_tail_is_what_makes_probabilities(classifier: tuple[Model, Dataset]) -> None:
