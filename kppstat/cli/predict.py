@@ -47,7 +47,7 @@ def predict(
         ONNX file.
     sigma
         Standard deviation of a weight's deviation, in units of the max abs weight of its tensor; several as
-        0.02,0.05,0.1 or FIRST:LAST:COUNT.
+        0.02,0.05,0.1 or FIRST:LAST:COUNT, of which more than three share their derivatives.
     k
         Percent of instances that may fall below the KPP.
     data
