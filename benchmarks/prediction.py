@@ -58,15 +58,20 @@ class Case:
 CASES = (
     Case("lenet", 0.03, 1000, 10_000),
     Case("lenet", 0.06, 600, 2000),
-    Case("lenet_noise_trained", 0.1, 600, 2500),
+    Case("lenet_noise_trained", 0.06, 600, 2500),
+    Case("lenet_noise_trained", 0.1, 600, 8000),
     Case("resnet8", 0.02, 600, 2000),
     Case("resnet20", 0.01, 600, 1500),
+    Case("resnet20", 0.02, 600, 1200),
     Case("mobilenet", 0.01, 600, 1500),
-    Case("mobilenet", 0.02, 600, 1000),
+    Case("mobilenet", 0.02, 600, 7000),
+    Case("mobilenet", 0.03, 600, 2500),
     Case("conv1d", 0.04, 1000, 2500),
+    Case("conv1d", 0.08, 1000, 2500),
     Case("transformer", 0.02, 600, 1500),
+    Case("transformer", 0.05, 600, 1500),
 )
-SHOWN = ("lenet_0.03", "lenet_noise_trained_0.1", "resnet8_0.02", "mobilenet_0.01", "conv1d_0.04", "transformer_0.02")
+SHOWN = ("lenet_0.03", "lenet_noise_trained_0.1", "resnet8_0.02", "mobilenet_0.02", "conv1d_0.04", "transformer_0.02")
 
 
 @dataclass(frozen=True)

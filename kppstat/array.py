@@ -166,6 +166,12 @@ def unfold(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: S
     return view.reshape(shape)
 
 
+def _scales(w: Array) -> list[Array]:
+    """Return each element of a depthwise kernel as a factor on channels."""
+    flat = w.reshape(w.shape[0], -1)
+    return [flat[:, i].reshape(1, -1, *[1] * (w.ndim - 2)) for i in range(flat.shape[1])]
+
+
 def conv(
     x: Array,
     w: Array,
@@ -200,12 +206,12 @@ def conv(
     out = windows(x.shape[2:], kernel, strides, dilations)
     m, per_group = w.shape[:2]
     if per_group == 1 and group == m:  # depthwise: a sum of scaled slices needs no patch matrix
-        flat = w.reshape(m, -1)
-        scaled = (
-            x[(slice(None), slice(None), *place)] * flat[:, i].reshape(1, m, *[1] * rank)
-            for i, place in enumerate(offsets(x.shape[2:], kernel, strides, dilations))
-        )
-        return sum(scaled, start=next(scaled))
+        places = offsets(x.shape[2:], kernel, strides, dilations)
+        scaled = (x[(slice(None), slice(None), *at)] * scale for at, scale in zip(places, _scales(w), strict=True))
+        y = next(scaled)
+        for part in scaled:
+            y += part
+        return y
     matrix = w.reshape(group, m // group, -1)
     size = max(1, _LARGEST_PATCHES // max(1, x.shape[1] * math.prod(kernel) * math.prod(out)))
     parts = [
@@ -240,21 +246,26 @@ def conv_transpose(
     n, channels = x.shape[:2]
     kernel = w.shape[2:]
     m = w.shape[1] * group
-    matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
-    columns = matrix @ x.reshape(n, group, channels // group, -1)
-    columns = columns.reshape(n, m, math.prod(kernel), *x.shape[2:])
+    parts: Iterator[Array]
+    if channels == group == m:  # depthwise
+        parts = (x * scale for scale in _scales(w))
+    else:
+        matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
+        columns = matrix @ x.reshape(n, group, channels // group, -1)
+        columns = columns.reshape(n, m, math.prod(kernel), *x.shape[2:])
+        parts = (columns[:, :, i] for i in range(math.prod(kernel)))
     full = [b + s + e for s, (b, e) in zip(spatial, pads, strict=True)]
     # A kernel that reaches beyond the cut result still needs room to be written to.
     room = [
         max(f, (i - 1) * s + (k - 1) * d + 1)
         for f, i, s, k, d in zip(full, x.shape[2:], strides, kernel, dilations, strict=True)
     ]
-    out = namespace(x).zeros((n, m, *room), dtype=columns.dtype, **({"device": x.device} if is_torch(x) else {}))
-    for i, place in enumerate(itertools.product(*(range(k) for k in kernel))):
+    out = namespace(x).zeros((n, m, *room), dtype=x.dtype, **({"device": x.device} if is_torch(x) else {}))
+    for part, place in zip(parts, itertools.product(*(range(k) for k in kernel)), strict=True):
         where = tuple(
             slice(p * d, p * d + (c - 1) * s + 1, s)
             for p, d, s, c in zip(place, dilations, strides, x.shape[2:], strict=True)
         )
-        out[(slice(None), slice(None), *where)] += columns[:, :, i]
+        out[(slice(None), slice(None), *where)] += part
     cut = tuple(slice(b, b + s) for s, (b, _) in zip(spatial, pads, strict=True))
     return out[(slice(None), slice(None), *cut)]

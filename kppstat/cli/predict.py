@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -14,9 +14,8 @@ from kppstat.data import load as load_data
 from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
 from kppstat.onnx_io import load
-from kppstat.prediction import Prediction
+from kppstat.prediction import Prediction, predict_sweep
 from kppstat.prediction import predict as predict_kpp
-from kppstat.prediction.pilot import clean_outputs
 from kppstat.sampling.question import Question
 from kppstat.sampling.sweep import read_numbers
 
@@ -48,7 +47,7 @@ def predict(
         ONNX file.
     sigma
         Standard deviation of a weight's deviation, in units of the max abs weight of its tensor; several as
-        0.02,0.05,0.1 or FIRST:LAST:COUNT.
+        0.02,0.05,0.1 or FIRST:LAST:COUNT, of which more than three share their derivatives.
     k
         Percent of instances that may fall below the KPP.
     data
@@ -74,29 +73,25 @@ def predict(
     """
     question = Question(k=k, seed=seed)
     noise = None if noise_file is None else read(noise_file)
-    sigmas = [None] if sigma is None else read_numbers(sigma, "--sigma")
-    variations = [variation_of(s, noise) for s in sigmas]
-    if not variations:
+    sigmas = [] if sigma is None else read_numbers(sigma, "--sigma")
+    if sigma is not None and not sigmas:
         raise SettingError("no sigma is given", where="--sigma", remedy="Give numbers such as 0.02,0.05 or 0.02:0.2:10")
-    if figure is not None and len(variations) > 1:
+    several = len(sigmas) > 1
+    variation = variation_of(sigmas[0] if sigmas else None, noise)
+    if figure is not None and several:
         raise SettingError("the figure is of one sigma", where="--figure", remedy="Give one sigma, or leave it out")
     loaded = load(model, fold_batch_norm=fold_batch_norm)
     source = load_data(data, loaded)
-    clean = clean_outputs(loaded, source) if len(variations) > 1 else None  # shared by all of them
-    results = [
-        predict_kpp(
-            loaded,
-            source,
-            variation,
-            k=question.k,
-            performance=performance,
-            inputs=inputs,
-            seed=question.seed,
-            sensitivity=sensitivity,
-            outputs=clean,
-        )
-        for variation in variations
-    ]
+    asked: dict[str, Any] = {
+        "k": question.k,
+        "performance": performance,
+        "inputs": inputs,
+        "seed": question.seed,
+        "sensitivity": sensitivity,
+    }
+    results = (
+        predict_sweep(loaded, source, sigmas, **asked) if several else [predict_kpp(loaded, source, variation, **asked)]
+    )
     first, *more = results
     if json is not None:
         write_json({"points": [r.to_dict() for r in results]} if more else first.to_dict(), json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce as fold
 from typing import Any
@@ -139,7 +140,7 @@ def _scaled(values: Sequence[Any], i: int, factor: Array) -> Step:
     """Return the step of a random value times an exact factor."""
     x = values[i]
     mean, var = x.mean * factor, x.var * factor * factor
-    if tuple(mean.shape) != tuple(x.mean.shape) or (getattr(factor, "ndim", 0) > 0 and factor.size > 1):
+    if tuple(mean.shape) != tuple(x.mean.shape) or math.prod(getattr(factor, "shape", ())) > 1:
         return joined(values, mean, var, {i: factor})
     step = pointwise(x, mean, var, namespace(mean).reshape(factor, ()), affine=True)
     return Step(step.outputs, lambda dy: [*[None] * i, *step.pull(dy)])

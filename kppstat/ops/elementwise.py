@@ -135,9 +135,7 @@ def sigmoid(x: Array) -> Array:
 @op("HardSigmoid", elementwise)
 def hard_sigmoid(x: Array, *, alpha: float = 0.2, beta: float = 0.5) -> Array:
     """Clipped line in place of the logistic function."""
-    y = alpha * x + beta
-    xp = namespace(x)
-    return xp.where(y > 1, y * 0 + 1, xp.where(y < 0, y * 0, y))
+    return namespace(x).clip(alpha * x + beta, 0.0, 1.0)
 
 
 @hard_sigmoid.moments

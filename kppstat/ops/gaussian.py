@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kppstat.array import Array, namespace, normal_cdf, normal_pdf
-from kppstat.ops.moments import Moments, Step, pointwise
+from kppstat.ops.moments import Moments, Step, pointwise, unexplained
 
 POINTS = 16
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(POINTS)
@@ -27,7 +27,9 @@ def root(v: Array) -> Array:
 def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
     """Return the moments of any function by Gauss-Hermite quadrature, Abramowitz and Stegun 25.4.46.
 
-    The gain is ``E[f'(x)] = E[f(x) u] / s`` with ``x = m + s u`` (Stein's lemma), so no derivative is needed.
+    The gain is ``E[f'(x)] = E[f(x) u] / s`` with ``x = m + s u`` (Stein's lemma), so no derivative is needed. Where `s`
+    is so small that single precision would lose the differences, a longer step `h` is taken, and what is of second
+    order in it is brought back by ``(s / h)**2``.
     """
     m = x.mean
     xp = namespace(m)
@@ -37,13 +39,13 @@ def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
     centre = f(m)
     first = second = slope = centre * 0
     for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
-        apart = f(m + s * node) - centre
+        apart = f(m + h * node) - centre
         first = first + weight * apart
         second = second + weight * apart * apart
-    for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
-        slope = slope + weight * node * (f(m + h * node) - centre)
-    var = second - first * first
-    return pointwise(x, centre + first, xp.where(var > 0, var, var * 0), slope / h)
+        slope = slope + (weight * node) * apart
+    shrunk = x.var / (h * h)
+    rest = unexplained(second - first * first, slope * slope)
+    return pointwise(x, centre + shrunk * first, shrunk * (slope * slope + shrunk * rest), slope / h)
 
 
 def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, Array]]) -> Step:
@@ -62,27 +64,26 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
     def at(edge: Array) -> tuple[Array, Array, Array]:
         """Distribution function, density, and z times density at an edge."""
         if isinstance(edge, float) and math.isinf(edge):
-            return (m * 0 + (edge > 0)), m * 0, m * 0
-        z = (edge - m) / s
-        z = xp.where(z > 38, z * 0 + 38, xp.where(z < -38, z * 0 - 38, z))
+            return float(edge > 0), 0.0, 0.0
+        z = xp.clip((edge - m) / s, -38.0, 38.0)
         density = normal_pdf(z)
         return normal_cdf(z), density, z * density
 
-    here = m * 0
-    for begin, end, intercept, slope in segments:
-        here = xp.where((m > begin) & (m <= end), intercept + slope * m, here)
+    *inner, (_, _, intercept, slope) = segments
+    here = intercept + slope * m
+    for _, end, intercept, slope in reversed(inner):
+        here = xp.where(m <= end, intercept + slope * m, here)
     first = second = gain = m * 0
     low = at(segments[0][0])
     for _, end, intercept, slope in segments:
         high = at(end)
-        u0, u1, u2 = high[0] - low[0], -s * (high[1] - low[1]), v * (high[0] - low[0] - (high[2] - low[2]))
-        step = intercept + slope * m - here  # value above f(m) that this piece would have at the mean
-        first = first + step * u0 + slope * u1
-        second = second + step * step * u0 + 2 * step * slope * u1 + slope * slope * u2
-        gain = gain + slope * u0
+        p, d1, d2 = (b - a for a, b in zip(low, high, strict=True))
         low = high
-    var = second - first * first
-    return pointwise(x, here + first, xp.where(var > 0, var, var * 0), gain)
+        step = intercept + slope * m - here  # value above f(m) that this piece would have at the mean
+        first = first + step * p - slope * s * d1
+        second = second + step * step * p - 2 * step * slope * s * d1 + slope * slope * v * (p - d2)
+        gain = gain + slope * p
+    return pointwise(x, here + first, unexplained(second, first * first), gain)
 
 
 def largest(

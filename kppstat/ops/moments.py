@@ -10,6 +10,7 @@ correlations that a weight shared over positions or a residual branch brings, wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -127,7 +128,11 @@ def pointwise(x: Moments, mean: Array, var: Array, gain: Array, *, affine: bool 
         inner = x.apart
 
         def apart(at: Windows, i: int, j: int) -> Array:
-            return inner(at, i, j) * gain * gain if gain.size == 1 else inner(at, i, j) * _one_position(gain) ** 2
+            return (
+                inner(at, i, j) * gain * gain
+                if math.prod(gain.shape) == 1
+                else inner(at, i, j) * _one_position(gain) ** 2
+            )
 
     out = Moments(mean, var, x.shared, apart)
     if x.shared:

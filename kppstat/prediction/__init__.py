@@ -6,6 +6,7 @@ from kppstat.prediction.power import power
 from kppstat.prediction.predict import predict
 from kppstat.prediction.result import Prediction
 from kppstat.prediction.smooth import Smooth, gaussian_depth, smooth_accuracy
+from kppstat.prediction.sweep import predict_sweep
 
 __all__ = [
     "KppGradients",
@@ -15,6 +16,7 @@ __all__ = [
     "kpp_gradients",
     "power",
     "predict",
+    "predict_sweep",
     "smooth_accuracy",
     "split",
 ]

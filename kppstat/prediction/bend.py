@@ -1,7 +1,7 @@
 """How the logits bend along the direction of the weights that moves most of them together.
 
-A law that is linear in the deviations misses what all inputs lose together when an instance lies far out in that
-direction, and so makes the lower tail too thin. The intended network, moved there and back, shows it.
+A law that is linear in the deviations misses how logits bend and level off when an instance lies far out in that
+direction, which all inputs do together and which makes the lower tail. The network, moved along it, shows it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import numpy as np
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
+from kppstat.prediction.curve import PLACES, unexplained, variance
 from kppstat.prediction.logits import Logits
 from kppstat.propagate import Calibration, passages
-
-_FAR = 3.0  # standard deviations by which the weights are moved: where the lower tail lies
 
 Values = dict[str, np.ndarray]
 
@@ -26,7 +25,7 @@ def direction(
     head: Graph,
     inputs: Mapping[str, Array],
     weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    calibration: Calibration,
+    calibration: Calibration | None,
     *,
     whole: Container[str] = (),
     size: int = 64,
@@ -64,8 +63,8 @@ def direction(
         head,
         inputs,
         weights,
-        correct=calibration.correct,
-        pair_scale=calibration.pair_scale,
+        correct=None if calibration is None else calibration.correct,
+        pair_scale=None if calibration is None else calibration.pair_scale,
         whole=whole,
         size=size,
     )
@@ -83,33 +82,44 @@ def direction(
     return along / length, {w: g * spread[w] / total for w, g in found.items()} if total > 0 else {}
 
 
-def bent(
-    law: Logits,
-    along: np.ndarray,
+def responses(
     step: Values,
     weights: Mapping[str, tuple[np.ndarray, np.ndarray]],
     moved: Callable[[Values], np.ndarray],
-) -> Logits:
-    """Return the law with what the logits bend along this direction.
+) -> np.ndarray:
+    """Return the logits with the mean weights moved along a direction, shape (places, n, outputs).
+
+    Parameters
+    ----------
+    step : dict of str to ndarray
+        From `direction`.
+    weights : mapping of str to (mean, variance)
+    moved : callable
+        From weights to the logits of some inputs, shape (n, outputs).
+    """
+    means = {w: to_numpy(mean) for w, (mean, _) in weights.items()}
+    return np.stack(
+        [moved({w: (m + t * step[w]).astype(m.dtype) if w in step else m for w, m in means.items()}) for t in PLACES]
+    )
+
+
+def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
+    """Return the law with what the logits bend along a direction.
+
+    What is linear in it stays as the law has it; what was not, as the network itself has it, takes the place of as much
+    of the variance that counted as nonlinear.
 
     Parameters
     ----------
     law : Logits
-    along, step
+    along : ndarray, shape (r,)
         From `direction`.
-    weights : mapping of str to (mean, variance)
-    moved : callable
-        From weights to the logits of the inputs of the law, shape (n, outputs).
+    found : ndarray, shape (places, n, outputs)
+        From `responses`, of the inputs of the law.
     """
-    if not step:
-        return law
-
-    def at(place: float) -> np.ndarray:
-        other = {w: (m + place * step[w]).astype(m.dtype) if w in step else m for w, (m, _) in weights.items()}
-        return np.take_along_axis(moved(other), law.columns, axis=1).astype(np.float64)
-
-    bend = (at(_FAR) + at(-_FAR) - 2 * at(0.0)) / (2 * _FAR**2)
-    nonlinear = np.maximum(law.nonlinear - 2 * bend**2, 0)
+    picked = np.take_along_axis(found.astype(np.float64), law.columns[None], axis=2)
+    bend = unexplained(picked - picked[len(picked) // 2])
+    nonlinear = np.maximum(law.nonlinear - variance(bend), 0)
     smooth = np.einsum("ntr,ntr->nt", law.features, law.features)
     lighter = law.with_variance(smooth - (law.nonlinear - nonlinear), nonlinear)
     return replace(lighter, along=along.astype(np.float32), bend=bend.astype(np.float32))

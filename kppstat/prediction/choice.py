@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kppstat.array import normal_cdf
@@ -32,7 +34,7 @@ def evenly(outputs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.full(len(rows), 1 / len(rows))
 
 
-def where_unclear(outputs: np.ndarray, spread: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+def where_unclear(outputs: np.ndarray, spreads: Sequence[float], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose inputs more often where their answer may flip, and weigh them by one over how often.
 
     The chance of an input is proportional to the standard deviation ``sqrt(q (1 - q))`` of a flip whose lead over the
@@ -43,8 +45,8 @@ def where_unclear(outputs: np.ndarray, spread: float, count: int) -> tuple[np.nd
     ----------
     outputs : ndarray, shape (n, classes)
         Of the intended weights.
-    spread : float
-        Standard deviation of the lead over instances.
+    spreads : sequence of float
+        Standard deviation of the lead over instances; of several, as for several sigmas, the wishes are averaged.
     count : int
 
     Returns
@@ -56,16 +58,19 @@ def where_unclear(outputs: np.ndarray, spread: float, count: int) -> tuple[np.nd
     Examples
     --------
     >>> outputs = np.array([[0.0, 9.0], [0.0, 0.1], [8.0, 0.0], [0.2, 0.0]])
-    >>> rows, weights = where_unclear(outputs, 0.1, 4)
+    >>> rows, weights = where_unclear(outputs, [0.1], 4)
     >>> rows.tolist(), weights.tolist()
     ([0, 1, 2, 3], [0.25, 0.25, 0.25, 0.25])
     """
     n = len(outputs)
     flat = outputs.reshape(n, -1)
     lead = clearness(outputs)
-    q = normal_cdf(-lead / max(spread, 1e-300))
-    wish = np.sqrt(q * (1 - q))
-    wish = (1 - _ANYWAY) * wish / max(wish.sum(), 1e-300) + _ANYWAY / n
+    wish = np.zeros(n)
+    for spread in spreads:
+        q = normal_cdf(-lead / max(spread, 1e-300))
+        each = np.sqrt(q * (1 - q))
+        wish += each / max(each.sum(), 1e-300) / len(spreads)
+    wish = (1 - _ANYWAY) * wish + _ANYWAY / n
     chance = _inclusion(wish, min(count, n))
     leaders = np.argsort(-flat, axis=1, kind="stable")[:, :2]
     order = np.lexsort((lead, leaders[:, -1], leaders[:, 0]))

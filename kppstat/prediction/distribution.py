@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtri
 
+from kppstat.prediction.curve import between
 from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
@@ -40,8 +41,7 @@ def scores(
         z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
         apart = (flat @ z).reshape(n, turns, count).transpose(2, 0, 1)
         if law.along is not None and law.bend is not None:
-            t = law.along @ z
-            apart = apart + (t * t - 1)[:, None, None] * law.bend
+            apart += np.tensordot(between(law.along @ z).astype(np.float32), law.bend, 1)
         values = np.broadcast_to(law.mean.astype(np.float32), (count, *law.mean.shape)).copy()
         np.put_along_axis(values, np.broadcast_to(law.columns, apart.shape), _at(values, law.columns) + apart, axis=2)
         rows = np.broadcast_to(np.arange(n), (count, n)).reshape(-1)

@@ -1,64 +1,68 @@
-"""Whether pilot instances agree with the law of the logits, and which variant of it is closest to them."""
+"""Whether instances agree with the law of the logits, and which variant of it is closest to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from kppstat.prediction.logits import Logits
-
-_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried on the pilot
-_APART = 0.6  # ratio of spreads on the pilot from which on they disagree
+_CERTAIN = 3.0  # standard errors from which on they disagree
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A variant of the law, the scores that it draws for the pilot inputs, and what spoke against the usual one."""
+def disagreements(predicted: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> list[str]:
+    """Compare drawn scores with those of instances on the same inputs; say where they differ by more than chance.
 
-    calibrated: bool
-    share: float
-    drawn: np.ndarray
-    rejected: tuple[str, ...] = ()
+    Mean and spread of the weighted scores are compared. Chance is that of the wider law, with the kurtosis that heavy
+    tails give: if the prediction held, instances would vary as predicted, whatever they happen to show.
 
+    Parameters
+    ----------
+    predicted : ndarray, shape (draws, n)
+    seen : ndarray, shape (instances, n)
+    weights : ndarray, shape (n,)
+        What each input stands for.
 
-def best_fit(law_of: Callable[[bool], Logits], draw: Callable[[Logits], np.ndarray], seen: np.ndarray) -> Fit:
-    """Choose whether correlations are corrected, and how much of the nonlinear variance counts.
-
-    All of both, unless the pilot instances contradict that: then the variant whose mean score of each pilot input is
-    closest to theirs. (Choosing always would add the pilot's own noise.)
+    Examples
+    --------
+    >>> steady, wild = np.ones((100, 4)), (np.arange(1200).reshape(300, 4) % 5 < 4).astype(float)
+    >>> disagreements(wild, wild[:100], np.ones(4))
+    []
+    >>> disagreements(wild, steady, np.ones(4))[0]
+    '100 instances have a mean performance of 1 on 4 inputs, for which 0.8 is predicted'
     """
-    usual = Fit(True, 1.0, draw(law_of(True)))
-    against = tuple(_disagreements(usual.drawn, seen))
-    if not against:
-        return usual
-    best, least = usual, np.inf
-    for calibrated in (True, False):
-        law = law_of(calibrated)
-        for share in _SHARES:
-            drawn = draw(law.with_nonlinear(share))
-            error = float(((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum())
-            if error < least:
-                best, least = Fit(calibrated, share, drawn, against), error
-    return best
-
-
-def _disagreements(predicted: np.ndarray, seen: np.ndarray) -> list[str]:
-    """Compare the prediction with the pilot instances on the same inputs; say where they differ by more than chance."""
+    share = weights / weights.sum()
+    ours, theirs = predicted @ share, seen @ share
+    count = len(theirs)
+    spread = max(ours.std(ddof=1), theirs.std(ddof=1))
+    where = f"on {len(weights)} inputs, for which"
     notes = []
-    ours, theirs = predicted.mean(axis=1), seen.mean(axis=1)
-    # If the prediction held, the pilot would spread as predicted, whatever it happens to show.
-    error = max(theirs.std(ddof=1), ours.std(ddof=1)) / np.sqrt(len(theirs))
-    if abs(ours.mean() - theirs.mean()) > 3 * error + 1e-9:
+    if abs(ours.mean() - theirs.mean()) > _CERTAIN * spread / np.sqrt(count) + 1e-9:
         notes.append(
-            f"{len(theirs)} pilot instances have a mean performance of {theirs.mean():.4g} on {seen.shape[1]} inputs, "
-            f"for which {ours.mean():.4g} is predicted"
+            f"{count} instances have a mean performance of {theirs.mean():.4g} {where} {ours.mean():.4g} is predicted"
         )
-    narrow, wide = sorted((ours.std(ddof=1), theirs.std(ddof=1)))
+    heavy = max(_kurtosis(ours), _kurtosis(theirs))
+    difference = abs(ours.std(ddof=1) - theirs.std(ddof=1))
     # A single input that flips in one of few instances is no evidence.
-    if narrow < _APART * wide and wide - narrow > 1 / seen.shape[1]:
+    if difference > _CERTAIN * spread / 2 * np.sqrt((heavy - 1) / count) + share.max() / np.sqrt(count):
         notes.append(
-            f"pilot instances spread by {theirs.std(ddof=1):.3g}, for which {ours.std(ddof=1):.3g} is predicted"
+            f"{count} instances spread by {theirs.std(ddof=1):.3g} {where} {ours.std(ddof=1):.3g} is predicted"
         )
     return notes
+
+
+def closest(variants: Iterable[np.ndarray], seen: np.ndarray) -> int:
+    """Return which of several laws has the mean score of each input closest to that of instances.
+
+    Parameters
+    ----------
+    variants : iterable of ndarray, shape (draws, n)
+        Scores drawn from each.
+    seen : ndarray, shape (instances, n)
+    """
+    return int(np.argmin([((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum() for drawn in variants]))
+
+
+def _kurtosis(values: np.ndarray) -> float:
+    apart = values - values.mean()
+    square = float((apart**2).mean())
+    return float((apart**4).mean()) / square**2 if square > 0 else 3.0

@@ -159,7 +159,7 @@ def kpp_gradients(
     follow = _Followed(head, data, targets, model.batch, calibration)
     pilot, variances = follow.law(first, exact)
     spread = float(np.sqrt(diagonal(pilot.covariance(variances)).mean()))
-    rows, shares = choice.where_unclear(behind, spread, inputs)
+    rows, shares = choice.where_unclear(behind, [spread], inputs)
     missed = choice.missed(behind, targets, spread, rows, shares)
     offset = float(right.mean() - shares @ right[rows]) + missed
     law, variances = follow.law(rows, exact)

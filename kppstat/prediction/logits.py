@@ -9,6 +9,7 @@ import numpy as np
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
+from kppstat.prediction.curve import variance
 from kppstat.propagate import Calibration, Passage, passages
 
 FEATURES = 2048
@@ -33,8 +34,8 @@ class Logits:
         Share of the variance that no linear fit explains; it is spread over the features in proportion.
     along : ndarray, shape (r,), or None
         Direction of the features, of length one, along which the logits bend.
-    bend : ndarray, shape (n, turns), or None
-        Where an instance lies `t` standard deviations along it, ``bend * (t**2 - 1)`` is added to a logit.
+    bend : ndarray, shape (places, n, turns), or None
+        What is added to a logit where an instance lies at one of the places along it (`kppstat.prediction.curve`).
     """
 
     mean: np.ndarray
@@ -49,7 +50,7 @@ class Logits:
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
         smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
-        return smooth if self.bend is None else smooth + 2 * self.bend**2
+        return smooth if self.bend is None else smooth + variance(self.bend)
 
     def take(self, places: slice | np.ndarray) -> Logits:
         """Return the law of some of the inputs."""
@@ -60,7 +61,7 @@ class Logits:
             {n: v[places] for n, v in self.by_weight.items()},
             self.nonlinear[places],
             self.along,
-            None if self.bend is None else self.bend[places],
+            None if self.bend is None else self.bend[:, places],
         )
 
     def with_nonlinear(self, share: float) -> Logits:
@@ -179,8 +180,40 @@ def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> 
             gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
             variance = sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
-    total = sum(shares.values(), start=np.zeros((n, turns))) + nonlinear
-    length = np.einsum("ntr,ntr->nt", found, found)
-    # The sketch keeps directions; lengths are known exactly.
-    scale = np.sqrt(np.divide(total, length, out=np.zeros_like(total), where=length > 0))
-    return Logits(mean, columns, found * scale[:, :, None].astype(np.float32), shares, nonlinear)
+    return _exact(mean, columns, found, shares, nonlinear)
+
+
+def _exact(
+    mean: np.ndarray, columns: np.ndarray, features: np.ndarray, shares: dict[str, np.ndarray], nonlinear: np.ndarray
+) -> Logits:
+    """Return the law whose variances are these: the sketch keeps directions, lengths are known exactly."""
+    law = Logits(mean, columns, features, shares, nonlinear)
+    return law.with_variance(sum(shares.values(), start=np.zeros(columns.shape)) + nonlinear, nonlinear)
+
+
+def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
+    """Return the law at one sigma from those of the same inputs at a few others.
+
+    Derivatives of the logits with respect to the weights depend on sigma only through the gains of activations, and
+    these smoothly: they, not the covariances, are interpolated, by the polynomial through all of them.
+
+    Parameters
+    ----------
+    laws : mapping of float to Logits
+        By sigma above 0, for variances that are proportional to its square; all from the same seed.
+    sigma : float
+    """
+    factors = {s: float(np.prod([(sigma - o) / (s - o) for o in laws if o != s])) for s in laws}
+
+    def mixed(values: Mapping[float, np.ndarray], power: int) -> np.ndarray:
+        """Interpolate what grows with this power of sigma."""
+        first, *more = (v * np.float32(factors[s] * (sigma / s) ** power) for s, v in values.items())
+        for part in more:
+            first += part
+        return first
+
+    any_law = next(iter(laws.values()))
+    shares = {w: np.maximum(mixed({s: law.by_weight[w] for s, law in laws.items()}, 2), 0) for w in any_law.by_weight}
+    nonlinear = np.maximum(mixed({s: law.nonlinear for s, law in laws.items()}, 2), 0)
+    features = mixed({s: law.features for s, law in laws.items()}, 1)
+    return _exact(mixed({s: law.mean for s, law in laws.items()}, 0), any_law.columns, features, shares, nonlinear)

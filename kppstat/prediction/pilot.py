@@ -8,18 +8,15 @@ import numpy as np
 
 from kppstat.array import to_numpy
 from kppstat.data import Dataset
-from kppstat.engine import Evaluator
 from kppstat.errors import NoiseError
 from kppstat.noise import Variation, normals
 from kppstat.onnx_io import Model
 from kppstat.onnx_io.session import Session
-from kppstat.performance import Performance
 from kppstat.propagate import forward
 
 PILOT, INSTANCES = 32, 128  # inputs and instances on which correlations inside the network are measured
 _BATCH = 250
-_EVALUATIONS = 20  # at most, for instances that correct a prediction
-_FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
+FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
 
 
 def require_independent(model: Model, variation: Variation) -> None:
@@ -42,24 +39,8 @@ def instances(model: Model, variation: Variation, seed: int) -> Iterator[dict[st
         weights = {}
         for w in model.weights:
             law, intended = variation.of(w.name), model.graph.constants[w.name]
-            weights[w.name] = law.weights(intended, normals(seed, _FIRST + i, w.position, law.draws(intended.shape)))
+            weights[w.name] = law.weights(intended, normals(seed, FIRST + i, w.position, law.draws(intended.shape)))
         yield weights
-
-
-def sampled(
-    model: Model,
-    variation: Variation,
-    data: Dataset,
-    measure: Performance,
-    targets: np.ndarray,
-    rows: np.ndarray,
-    seed: int,
-) -> np.ndarray:
-    """Return the scores of these inputs in further pilot instances, shape (instances, n): at most 20 evaluations."""
-    evaluator = Evaluator(model, variation, data, measure, seed=seed)
-    count = min(INSTANCES, max(2, _EVALUATIONS * len(data) // len(rows)))
-    indices = range(_FIRST + INSTANCES, _FIRST + INSTANCES + count)
-    return np.stack([measure.scores(evaluator.outputs(i, rows), targets[rows]) for i in indices])
 
 
 def clean_outputs(model: Model, data: Dataset) -> np.ndarray:

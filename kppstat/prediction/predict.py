@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from kppstat.array import to_numpy
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
-from kppstat.errors import SettingError
-from kppstat.graph import Graph
+from kppstat.errors import ModelError, SettingError
 from kppstat.noise import Variation, variation_of
-from kppstat.onnx_io import Model, load
-from kppstat.performance import Performance, Top1, performance_named
-from kppstat.prediction import choice
-from kppstat.prediction.bend import bent, direction
-from kppstat.prediction.distribution import DRAWS, matched, of_all, scores
-from kppstat.prediction.fit import best_fit
+from kppstat.onnx_io import Model
+from kppstat.performance import Performance, Top1
+from kppstat.prediction.bend import bent, responses
+from kppstat.prediction.distribution import DRAWS, matched, of_all
+from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.gradients import kpp_gradients
-from kppstat.prediction.head import logits_from, split
-from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.mse import mse, mse_by_weight, shifted
-from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent, sampled
+from kppstat.prediction.ground import Ground, Pilot, Weights
+from kppstat.prediction.head import split
+from kppstat.prediction.logits import Logits
+from kppstat.prediction.mse import mse, mse_by_weight
 from kppstat.prediction.result import Prediction, percentile
-from kppstat.propagate import calibrate, forward, without_rule
-from kppstat.propagate.moments import require_rules
+from kppstat.propagate import without_rule
 
-_SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
 _SLOPES = 256  # inputs whose margins are differentiated
-_MOST, _LEADERS = 10, 5  # logits of an input that are followed: in general, and to tell which one is the largest
+_WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law is checked
+_EVALUATIONS = 20  # at most, for instances that correct a prediction
+_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
@@ -55,9 +52,11 @@ def predict(
 
     The logits of a part of the inputs, chosen where answers may flip, are Gaussian over instances but for what they
     bend along one direction: their mean from the propagation of moments, their covariance, between inputs too, from
-    the adjoint at statistically linearised gains, the bend from the intended network moved there and back.
-    Instances drawn from that law give the distribution of performance. Pilot instances of a few inputs check it; where
-    they contradict it, more of them on the chosen inputs give mean and spread, and the notes say so.
+    the adjoint, the bend from the network moved along that direction. The adjoint takes each activation at its mean
+    slope under the noise (statistical linearisation), not at the intended weights, so it belongs to one sigma;
+    `kppstat.prediction.predict_sweep` says how several share it.
+    Instances drawn from that law give the distribution of performance. A few sampled instances on some of the inputs
+    check it; where they contradict it, more of them on all chosen inputs give mean and spread, and the notes say so.
 
     Parameters
     ----------
@@ -90,146 +89,19 @@ def predict(
     Raises
     ------
     ModelError
-        If an operator has no rule for moments; all are named at once.
+        If an operator has no rule for moments, all are named at once; or if derivatives for the sensitivity overflow.
     NoiseError
         If the noise model makes weights depend on each other.
     SettingError
         If a setting is out of range.
     """
     begun = time.monotonic()
-    if not 0 < k < 100:
-        raise SettingError(f"k is {k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
-    if inputs < 2 or draws < 2:
-        raise SettingError("inputs and draws must be at least 2", where="predict")
+    question = Question(k, inputs, draws, sensitivity)
     variation = variation_of(sigma, variation)
-    model = model if isinstance(model, Model) else load(model)
-    data = data if isinstance(data, Dataset) else load_data(data, model)
-    moments = {w.name: variation.of(w.name).moments(model.graph.constants[w.name]) for w in model.weights}
-    require_independent(model, variation)
-    head, tail = split(model.graph)
-    require_rules(head, moments)
-    total = len(data)
-    outputs = clean_outputs(model, data) if outputs is None else outputs
-    measure = performance_named(performance)
-    targets = measure.targets_from(outputs) if data.targets is None else data.targets
-    measure = measure.fitted(outputs, targets)
-    if sensitivity and not isinstance(measure, Top1):
-        raise SettingError(
-            f"sensitivity is of the top-1 accuracy, not of {measure.name}", where="--sensitivity", remedy="Leave it out"
-        )
-    behind = logits_from(outputs, tail)
-    score_of = measure.scores(outputs, targets)
-    size = model.batch or 64
-    sample = choice.pilot(behind, _SAMPLE)
-    first = choice.pilot(behind, PILOT) if model.batch is None else np.arange(min(model.batch, total))
-    score = _scorer(measure, tail, outputs, targets)
-    seen: list[np.ndarray] = []
-    leads: list[np.ndarray] = []
-
-    def observe(values: Mapping[str, Any]) -> None:
-        found = to_numpy(values[head.outputs[0].name])
-        found = found.reshape(len(found), -1)
-        seen.append(score(found, first[: len(found)]))
-        leads.append(_lead(found, outputs[first[: len(found)]]))
-
-    calibration = calibrate(
-        head,
-        data.batch(first),
-        moments,
-        instances(model, variation, seed),
-        whole=data.whole,
-        observe=observe,
-    )
-    here = first[: seen[0].size]
-
-    def law_of(rows: np.ndarray, calibrated: bool, most: int) -> Logits:
-        columns = _likeliest(outputs[rows], targets[rows], measure, most)
-        padded = np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))])
-        wide = np.concatenate([columns, np.resize(columns, (len(padded) - len(rows), columns.shape[1]))])
-        used = calibration if calibrated else None
-        law = logits(head, data.batch(padded), moments, used, columns=wide, whole=data.whole, size=size, seed=seed)
-        return law.take(slice(len(rows)))
-
-    def moved(rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the logits of these inputs with other weights, shape (n, outputs)."""
-        padded = np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))])
-        groups = [padded[i : i + size] for i in range(0, len(padded), size)]
-        found = [to_numpy(forward(head, data.batch(g), weights)[head.outputs[0].name]) for g in groups]
-        return np.concatenate([f.reshape(len(g), -1) for f, g in zip(found, groups, strict=True)])[: len(rows)]
-
-    evenly = law_of(sample, True, _MOST)
-    trial = law_of(here, True, _MOST)
-    fit = best_fit(
-        lambda calibrated: trial if calibrated else law_of(here, False, _MOST),
-        lambda law: scores(law, lambda values, places: score(values, here[places]), _FITTING, seed),
-        np.stack(seen),
-    )
-    if isinstance(measure, Top1):
-        spread = float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean()))
-        rows, weights = choice.where_unclear(behind, spread, inputs)
-        shift = choice.missed(behind, targets, spread, rows, weights)
-    else:
-        rows, weights = choice.evenly(outputs, inputs)
-        shift = 0.0
-    law = law_of(rows, fit.calibrated, _LEADERS if isinstance(measure, Top1) else _MOST).with_nonlinear(fit.share)
-    along, step = direction(evenly, head, data.batch(sample), moments, calibration, whole=data.whole, size=size)
-    law = bent(law, along, step, moments, lambda other: moved(rows, other))
-    drawn = scores(law, lambda values, places: score(values, rows[places]), draws, seed)
-    level = float(score_of.mean())
-    performances = of_all(drawn, score_of[rows], weights, level, total, measure.low, measure.high, shift)
-    sign = -1.0 if measure.loss else 1.0
-    # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the shape.
-    notes = list(fit.rejected)
-    seen_there = 0
-    if fit.rejected:
-        found = sampled(model, variation, data, measure, targets, rows, seed)
-        seen_there = found.size
-        there = of_all(found, score_of[rows], weights, level, total, measure.low, measure.high, shift)
-        performances = matched(performances, there, measure.low, measure.high)
-        notes.append(f"so mean and spread are those of {len(found)} more instances on {len(rows)} inputs")
-    curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
-    if curved > _BENT:
-        notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
-    turns, all_turns = law.columns.shape[1], evenly.columns.shape[1]
-    trials = len(here) * (1 + len(fit.rejected[:1]))
-    passes = len(rows) * (10 + 3 * turns) + (len(sample) + trials) * (1 + 3 * all_turns) + 4 * len(sample)
-    passes += len(first) * INSTANCES + seen_there
-    share = _shares(evenly)
-    intended = moved(sample, {})
-    passes += len(sample) * len(shifted(moments, model.graph.constants))
-    slopes = None
-    if sensitivity:
-        slopes = kpp_gradients(model, variation, data, k, inputs=min(inputs, _SLOPES), seed=seed, outputs=outputs)
-        passes += slopes.evaluations * total
-    return Prediction(
-        kpp=percentile(sign * performances, k, loss=measure.loss),
-        k=k,
-        mean=sign * float(performances.mean()),
-        sd=float(performances.std(ddof=1)),
-        mse=mse(evenly, intended),
-        mse_by_weight=mse_by_weight(
-            evenly, intended, moments, model.graph.constants, lambda other: moved(sample, other)
-        ),
-        clean=sign * level,
-        values=sign * performances,
-        by_weight={n: v for n, v in share.items() if n},
-        nonlinear=share[""],
-        cost={} if slopes is None else slopes.cost,
-        trusted=not notes,
-        notes=tuple(notes),
-        evaluations=passes / total + 1,
-        inputs=len(rows),
-        total=total,
-        sigma=getattr(variation.default, "sigma", None) if not variation.layers else None,
-        noise=variation.to_dict(),
-        performance=measure.name,
-        loss=measure.loss,
-        fraction=(measure.low, measure.high) == (0.0, 1.0),
-        seed=seed,
-        seconds=time.monotonic() - begun,
-        model_sha256=model.sha256,
-        data_sha256=data.sha256,
-    )
+    ground = Ground(model, data, [variation], performance, outputs, seed)
+    question.check(ground.measure)
+    found = alone(ground, variation, question)
+    return replace(found, evaluations=ground.passes / len(ground.data) + 1, seconds=time.monotonic() - begun)
 
 
 def predictable(model: Model) -> list[str]:
@@ -237,48 +109,195 @@ def predictable(model: Model) -> list[str]:
     return sorted({n.op for n in without_rule(split(model.graph)[0], {w.name for w in model.weights})})
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a prediction; see `predict`.
+
+    Raises
+    ------
+    SettingError
+        If a number is out of range.
+    """
+
+    k: float
+    inputs: int
+    draws: int
+    sensitivity: bool
+
+    def __post_init__(self) -> None:
+        if not 0 < self.k < 100:
+            raise SettingError(f"k is {self.k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
+        for name, value in (("inputs", self.inputs), ("draws", self.draws)):
+            if value < 2:
+                raise SettingError(f"{name} is {value}", where=f"--{name}", remedy="Give at least 2")
+
+    def check(self, measure: Performance) -> None:
+        """Raise if sensitivity is asked for and not defined."""
+        if self.sensitivity and not isinstance(measure, Top1):
+            raise SettingError(
+                f"sensitivity is of the top-1 accuracy, not of {measure.name}",
+                where="--sensitivity",
+                remedy="Leave it out",
+            )
+
+
+class Laws(Protocol):
+    """The law of the logits of the evenly chosen and of the followed inputs at one device variation."""
+
+    def evenly(self) -> Logits:
+        """Return the law of all logits of the evenly chosen inputs."""
+
+    def chosen(self, calibrated: bool) -> Logits:
+        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+
+
+class OwnLaws:
+    """Laws at one device variation, from its own derivatives; computed when asked for, once."""
+
+    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray) -> None:
+        self._ground, self._weights, self._pilot, self._rows = ground, weights, pilot, rows
+        self._evenly: Logits | None = None
+        self._chosen: dict[bool, Logits] = {}
+
+    def evenly(self) -> Logits:
+        """Return the law of all logits of the evenly chosen inputs."""
+        if self._evenly is None:
+            ground = self._ground
+            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration, leaders=False)
+        return self._evenly
+
+    def chosen(self, calibrated: bool) -> Logits:
+        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        if calibrated not in self._chosen:
+            calibration = self._pilot.calibration if calibrated else None
+            self._chosen[calibrated] = self._ground.law(self._rows, self._weights, calibration, leaders=True)
+        return self._chosen[calibrated]
+
+
+def alone(ground: Ground, variation: Variation, question: Question) -> Prediction:
+    """Predict at one device variation by itself."""
+    weights = ground.moments(variation)
+    pilot = ground.pilot(variation, weights)
+    rows, shares = ground.chosen([pilot.spread], question.inputs)
+    laws = OwnLaws(ground, weights, pilot, rows)
+    along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
+    return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
+
+
+def finished(
+    ground: Ground,
+    variation: Variation,
+    question: Question,
+    spread: float,
+    laws: Laws,
+    chosen: tuple[np.ndarray, np.ndarray],
+    direction: tuple[np.ndarray, dict[str, np.ndarray]],
+) -> Prediction:
+    """Return the prediction that follows from the laws; what it cost is left open.
+
+    Parameters
+    ----------
+    ground, variation, question
+    spread : float
+        Standard deviation of the lead over instances.
+    laws : Laws
+    chosen : tuple of ndarray
+        Inputs that are followed, and how much each stands for.
+    direction : tuple
+        Along which logits bend: in the space of the features, and as a change of weights by one standard deviation.
+    """
+    rows, shares = chosen
+    along, step = direction
+    model, measure, seed, total = ground.model, ground.measure, ground.seed, len(ground.data)
+    weights, constants = ground.moments(variation), model.graph.constants
+
+    found = responses(step, weights, lambda other: ground.moved(rows, other)) if step else None
+
+    def law_of(calibrated: bool, nonlinear: float) -> Logits:
+        law = laws.chosen(calibrated).with_nonlinear(nonlinear)
+        return law if found is None else bent(law, along, found)
+
+    level, low, high = float(ground.clean.mean()), measure.low, measure.high
+    missed = ground.missed(spread, rows, shares)
+
+    def of_everything(scores_there: np.ndarray) -> np.ndarray:
+        return of_all(scores_there, ground.clean[rows], shares, level, total, low, high, missed)
+
+    drawn = ground.scores(law_of(True, 1.0), rows, question.draws)
+    some = np.unique(np.linspace(0, len(rows) - 1, _WATCHED).astype(int))
+    seen = ground.watched(variation, rows[some], range(_INSTANCES))
+    notes = disagreements(drawn[:, some], seen, shares[some])
+    performances = of_everything(drawn)
+    if notes:
+        # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the
+        # shape. (Choosing always would add the chance of the few instances.)
+        variants = [(c, share) for c in (True, False) for share in _SHARES]
+        best = closest((ground.scores(law_of(*v).take(some), rows[some], _FITTING) for v in variants), seen)
+        more = range(_INSTANCES, _INSTANCES + min(_INSTANCES, max(2, _EVALUATIONS * total // len(rows))))
+        there = of_everything(ground.watched(variation, rows, more))
+        shape = of_everything(ground.scores(law_of(*variants[best]), rows, question.draws))
+        performances = matched(shape, there, low, high)
+        notes.append(f"so mean and spread are those of {len(more)} more instances on {len(rows)} inputs")
+    evenly = laws.evenly()
+    curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
+    if curved > _BENT:
+        notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
+    intended = ground.moved(ground.sample, {})
+    cost: Mapping[str, float] = {}
+    if question.sensitivity:
+        slopes = kpp_gradients(
+            model,
+            variation,
+            ground.data,
+            question.k,
+            inputs=min(question.inputs, _SLOPES),
+            seed=seed,
+            outputs=ground.outputs,
+        )
+        ground.passes += round((slopes.evaluations - 1) * total)
+        cost = slopes.cost
+        wild = [n for n, c in cost.items() if not abs(c) <= 1]
+        if wild:
+            raise ModelError(
+                f"the sensitivity to {', '.join(wild)} cannot be told: its derivatives overflow",
+                where="--sensitivity",
+                remedy="Leave it out: shares in the variance of the logits are told without",
+            )
+    sign = -1.0 if measure.loss else 1.0
+    by_weight = _shares(evenly)
+    return Prediction(
+        kpp=percentile(sign * performances, question.k, loss=measure.loss),
+        k=question.k,
+        mean=sign * float(performances.mean()),
+        sd=float(performances.std(ddof=1)),
+        mse=mse(evenly, intended),
+        mse_by_weight=mse_by_weight(
+            evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other)
+        ),
+        clean=sign * level,
+        values=sign * performances,
+        by_weight={n: v for n, v in by_weight.items() if n},
+        nonlinear=by_weight[""],
+        cost=cost,
+        trusted=not notes,
+        notes=tuple(notes),
+        evaluations=0.0,
+        inputs=len(rows),
+        total=total,
+        sigma=getattr(variation.default, "sigma", None) if not variation.layers else None,
+        noise=variation.to_dict(),
+        performance=measure.name,
+        loss=measure.loss,
+        fraction=(low, high) == (0.0, 1.0),
+        seed=seed,
+        seconds=0.0,
+        model_sha256=model.sha256,
+        data_sha256=ground.data.sha256,
+    )
+
+
 def _shares(law: Logits) -> dict[str, float]:
     """Share of each weight in the variance of the logits; under the empty name that of nonlinear terms."""
     total = float(law.var.sum())
     parts = {**dict(sorted(law.by_weight.items())), "": law.nonlinear}
     return {n: float(v.sum()) / total if total > 0 else 0.0 for n, v in parts.items()}
-
-
-def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """By how much the class that leads with the intended weights leads over their runner-up, shape (n,)."""
-    flat = outputs.reshape(len(outputs), -1)
-    leaders = np.argsort(-flat, axis=1, kind="stable")[:, :2]
-    picked = np.take_along_axis(values, leaders, axis=1)
-    return picked[:, 0] - picked[:, -1] if flat.shape[1] > 1 else picked[:, 0]
-
-
-def _likeliest(outputs: np.ndarray, targets: np.ndarray, measure: Performance, most: int) -> np.ndarray:
-    """Choose the logits that are followed: all where they are few, else the largest and that of the right class."""
-    n = len(outputs)
-    flat = outputs.reshape(n, -1)
-    if flat.shape[1] <= most:
-        return np.broadcast_to(np.arange(flat.shape[1]), (n, flat.shape[1])).copy()
-    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        raise SettingError(
-            f"{measure.name} of {flat.shape[1]} outputs cannot be predicted",
-            remedy=f"Predict an accuracy, or a model of at most {most} outputs; sampling takes any performance",
-        )
-    columns = np.argsort(-flat, axis=1, kind="stable")[:, :most]
-    absent = ~(columns == targets[:, None]).any(axis=1)
-    columns[absent, -1] = targets[absent]
-    return columns
-
-
-def _scorer(
-    measure: Performance, tail: Graph | None, outputs: np.ndarray, targets: np.ndarray
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the function from logits and the numbers of their inputs to scores."""
-    shape = outputs.shape[1:]
-
-    def score(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        values = values.reshape(len(values), *shape)
-        if tail is not None:
-            values = to_numpy(forward(tail, {tail.inputs[0].name: values})[tail.outputs[0].name])
-        return measure.scores(values, targets[rows])
-
-    return score

@@ -66,7 +66,8 @@ class Prediction:
         Whether the checks found the prediction in its depth; if not, `notes` say why.
     notes : tuple of str
     evaluations : float
-        Cost in full passes over the inputs; a forward and backward pass counts as three.
+        Cost in full passes over the inputs; a forward and backward pass counts as three. Where several sigmas share
+        derivatives, this one's part.
     inputs, total : int
         Inputs that were followed, and inputs in all.
     sigma : float or None

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
 from kppstat.errors import NoiseError, SettingError
 from kppstat.graph import Graph, Node, Port
 from kppstat.noise import Correlated, Gaussian, Variation
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import Model
 from kppstat.prediction import KppGradients, gaussian_depth, kpp_gradients, smooth_accuracy
 from kppstat.prediction.smooth import accuracy, drawn
+from tests.prediction.made import made
 
 torch = pytest.importorskip("torch")
 
@@ -74,6 +73,25 @@ def test_the_objective_differentiates_like_its_differences() -> None:
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [-1.5, np.array([[[0.5]], [[2.0]]])])
+def test_a_maximum_of_scaled_values_is_the_same_in_both_libraries(scale: Any) -> None:
+    """Between a convolution and a pool: one factor for all elements, or one for each channel."""
+    rng = np.random.default_rng(3)
+    nodes = (
+        Node("Conv", ("x", "w"), ("a",)),
+        Node("Mul", ("a", "scale"), ("b",)),
+        Node("MaxPool", ("b",), ("c",), {"kernel_shape": (2, 2), "strides": (2, 2)}),
+        Node("Flatten", ("c",), ("y",)),
+    )
+    w = {"w": rng.standard_normal((2, 1, 3, 3))}
+    constants = {**w, "scale": np.asarray(scale, np.float64)}
+    graph = Graph(nodes, (Port("x", "float64", None),), (Port("y", "float64", None),), constants)
+    x, y, v = rng.standard_normal((6, 1, 6, 4)), rng.integers(0, 2, 6), {"w": np.full((2, 1, 3, 3), 0.04)}
+    leaves = {n: torch.tensor(a, requires_grad=True) for n, a in w.items()}
+    result = objective(graph, x, y, leaves, {n: torch.tensor(a) for n, a in v.items()})
+    assert float(result.detach()) == pytest.approx(float(objective(graph, x, y, w, v)), abs=1e-9)
+
+
 def test_the_spread_of_the_accuracy_is_that_of_drawn_margins() -> None:
     rng = np.random.default_rng(1)
     factors = (rng.standard_normal((60, 8)) + 1.5 * np.eye(8)[0]) * rng.uniform(0.3, 1.2, (60, 1))
@@ -90,28 +108,17 @@ def test_the_spread_of_the_accuracy_is_that_of_drawn_margins() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
     """Clusters, random features, a least-squares read-out."""
-    folder = tmp_path_factory.mktemp("gradients")
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 400)
     x = (1.2 * rng.standard_normal((3, 8))[y] + rng.standard_normal((400, 8))).astype(np.float32)
     w1 = rng.standard_normal((8, 16)) / 3
     w2 = np.linalg.lstsq(np.maximum(x @ w1, 0), np.eye(3)[y], rcond=None)[0]
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "w1"], ["a"]),
-            helper.make_node("Relu", ["a"], ["b"]),
-            helper.make_node("MatMul", ["b", "w2"], ["y"]),
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in (("w1", w1), ("w2", w2))],
-    )
-    path = folder / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
-    np.savez(folder / "m.npz", x=x, y=y)
-    model = load(path)
-    return model, load_data(folder / "m.npz", model)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2"], ["y"]),
+    ]
+    return made(tmp_path_factory.mktemp("gradients"), nodes, {"w1": w1, "w2": w2}, x, y)
 
 
 @pytest.fixture(scope="module")

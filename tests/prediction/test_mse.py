@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
 from kppstat.noise import Encoded, Gaussian, NoiseModel, Pair, Steps, Variation, normals
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import Model
 from kppstat.prediction import predict
 from kppstat.propagate import forward
+from tests.prediction.made import made
 
 N, FEATURES, HIDDEN, CLASSES = 96, 10, 20, 3
 COARSE = Encoded((Steps(16, "floor"), Pair()), Gaussian(0.03))
@@ -21,7 +20,6 @@ EXACT = Gaussian(0.0)
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
-    folder = tmp_path_factory.mktemp("mse")
     rng = np.random.default_rng(3)
     weights = {
         "first": rng.standard_normal((FEATURES, HIDDEN)) / 3,
@@ -32,18 +30,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
         helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("MatMul", ["b", "second"], ["y"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
-    )
-    path = folder / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
-    np.savez(folder / "m.npz", x=rng.standard_normal((N, FEATURES)).astype(np.float32), y=rng.integers(0, CLASSES, N))
-    model = load(path)
-    return model, load_data(folder / "m.npz", model)
+    x, y = rng.standard_normal((N, FEATURES)), rng.integers(0, CLASSES, N)
+    return made(tmp_path_factory.mktemp("mse"), nodes, weights, x, y)
 
 
 def deviations(model: Model, data: Dataset, variation: Variation, count: int) -> np.ndarray:

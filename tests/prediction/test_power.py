@@ -5,40 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
 from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.graph import Node
 from kppstat.noise import Conductance, Encoded, Gaussian, Pair, Slices, Steps, Variation
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import Model
 from kppstat.ops.moments import Moments
 from kppstat.prediction.power import conductances, crossbar_power, power
+from tests.prediction.made import made
 
 N, FEATURES, HIDDEN, CLASSES = 40, 6, 12, 3
 G_MAX, RESISTANCE, SIGMA = 2.0, 0.3, 0.05
 PAIRS = Encoded((Pair(),), Gaussian(SIGMA))
 
 
-def made(
-    folder: Path, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)
-) -> tuple[Model, Dataset]:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", CLASSES]) for name in outputs],
-        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
-    )
-    path = folder / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
-    rng = np.random.default_rng(5)
-    np.savez(folder / "m.npz", x=rng.standard_normal((N, FEATURES)).astype(np.float32), y=np.zeros(N, np.int64))
-    model = load(path)
-    return model, load_data(folder / "m.npz", model)
+X = np.random.default_rng(5).standard_normal((N, FEATURES))
+Y = np.zeros(N, np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +39,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
         "bias": rng.standard_normal(HIDDEN),
         "second": rng.standard_normal((HIDDEN, CLASSES)) / 2,
     }
-    return made(tmp_path_factory.mktemp("power"), nodes, weights)
+    return made(tmp_path_factory.mktemp("power"), nodes, weights, X, Y)
 
 
 def test_one_weight_by_hand() -> None:
@@ -130,6 +115,6 @@ def test_refusals(network: tuple[Model, Dataset], tmp_path: Path) -> None:
     w = np.ones((FEATURES, CLASSES))
     two = [helper.make_node("MatMul", ["x", w], [y]) for w, y in (("w", "y"), ("aside", "z"))]
     with pytest.raises(ModelError, match="power of aside is not known"):
-        power(*made(tmp_path, two, {"w": w, "aside": w}, ("y", "z")), Variation(PAIRS))
+        power(*made(tmp_path, two, {"w": w, "aside": w}, X, Y, ("y", "z")), Variation(PAIRS))
     with pytest.raises(ModelError, match="power of MatMul is not defined"):
-        power(*made(tmp_path, turned, {"w": w.T}), Variation(PAIRS))
+        power(*made(tmp_path, turned, {"w": w.T}, X, Y), Variation(PAIRS))

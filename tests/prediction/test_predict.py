@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from scipy.special import ndtri
 
 from kppstat.array import normal_cdf
 from kppstat.data import Dataset
-from kppstat.data import load as load_data
 from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.noise import Correlated, Gaussian, Variation, normals
-from kppstat.onnx_io import Model, load
+from kppstat.onnx_io import Model
 from kppstat.performance import CrossEntropy, Top1
-from kppstat.prediction import predict
-from kppstat.prediction.bend import bent, direction
+from kppstat.prediction import kpp_gradients, predict
+from kppstat.prediction.bend import bent, direction, responses
 from kppstat.prediction.choice import missed
+from kppstat.prediction.curve import PLACES, between
 from kppstat.prediction.distribution import of_all, scores
-from kppstat.prediction.fit import best_fit
+from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits, _Sketch, logits
 from kppstat.propagate import Calibration, forward
+from tests.prediction.made import made
 
 CLASSES, FEATURES, HIDDEN = 4, 12, 24
-
-
-def write(folder: Path, nodes: list[Any], weights: dict[str, np.ndarray]) -> Path:
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", FEATURES])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()],
-    )
-    path = folder / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
     """Clusters, and a network with random features and a least-squares read-out that tells them apart."""
-    folder = tmp_path_factory.mktemp("predict")
     rng = np.random.default_rng(0)
     centres = 1.3 * rng.standard_normal((CLASSES, FEATURES))
     y = rng.integers(0, CLASSES, 1500)
@@ -60,10 +49,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset
         helper.make_node("MatMul", ["b", "w2"], ["c"]),
         helper.make_node("Softmax", ["c"], ["y"]),
     ]
-    path = write(folder, nodes, {"w1": w1, "w2": w2})
-    np.savez(folder / "m.npz", x=x, y=y)
-    model = load(path)
-    return model, load_data(folder / "m.npz", model)
+    return made(tmp_path_factory.mktemp("predict"), nodes, {"w1": w1, "w2": w2}, x, y)
 
 
 def sampled(model: Model, data: Dataset, sigma: float, count: int) -> np.ndarray:
@@ -156,16 +142,34 @@ def test_a_contradicted_law_is_brought_to_more_instances(
     assert prediction.sd == pytest.approx(truth.std(), rel=0.35)
 
 
-def test_pilot_instances_that_contradict_the_law_take_its_trust() -> None:
-    """The variant closest to the pilot is shown, and the reason why the usual one was rejected."""
+def test_instances_tell_a_law_that_is_off_and_which_is_closest() -> None:
+    """Inputs that flip together with some chance: a law of another chance, or of flips apart, is contradicted."""
     rng = np.random.default_rng(0)
-    features = 3 * rng.standard_normal((20, 2, 30)).astype(np.float32) / np.sqrt(30)
-    law = Logits(np.tile([1.0, 0.0], (20, 1)), np.tile([0, 1], (20, 1)), features, {}, np.full((20, 2), 8.0))
-    right = np.zeros(20, np.int64)
-    steady = np.ones((64, 20))
-    fit = best_fit(lambda calibrated: law, lambda lw: scores(lw, lambda v, r: Top1().scores(v, right[r]), 500), steady)
-    assert fit.share == 0.0
-    assert "64 pilot instances have a mean performance of 1 " in fit.rejected[0]
+
+    def flips(count: int, lean: float, together: float) -> np.ndarray:
+        shared, own = rng.standard_normal((count, 1)), rng.standard_normal((count, 40))
+        return (np.sqrt(together) * shared + np.sqrt(1 - together) * own < lean).astype(float)
+
+    each = np.ones(40)
+    seen = flips(128, 1.0, 0.5)
+    assert disagreements(flips(4000, 1.0, 0.5), seen, each) == []
+    assert "128 instances have a mean performance of" in disagreements(flips(4000, 0.6, 0.5), seen, each)[0]
+    (note,) = disagreements(flips(4000, float(ndtri(seen.mean())), 0.0), seen, each)
+    assert note.startswith("128 instances spread by")
+    assert closest((flips(500, lean, 0.5) for lean in (0.3, 1.0, 1.7)), seen) == 1
+
+
+def test_agreement_is_seldom_denied() -> None:
+    """Instances of the very law that predicts contradict it less than once in fifty times."""
+    rng = np.random.default_rng(1)
+
+    def drawn(count: int) -> np.ndarray:  # heavy tails, as an instance far out has
+        far = 0.3 * rng.standard_normal((count, 1)) ** 2
+        return (rng.random((count, 30)) < 0.95 * np.exp(-far)).astype(float)
+
+    law = drawn(4096)
+    denied = sum(bool(disagreements(law, drawn(128), np.ones(30))) for _ in range(200))
+    assert denied <= 4
 
 
 def test_out_of_its_depth_the_summary_says_so(classifier: tuple[Model, Dataset]) -> None:
@@ -184,9 +188,24 @@ def test_refusals(classifier: tuple[Model, Dataset], tmp_path: Path) -> None:
         helper.make_node("MatMul", ["x", "w"], ["a"]),
         helper.make_node("Floor", ["a"], ["y"], name="down"),
     ]
-    path = write(tmp_path, nodes, {"w": np.ones((FEATURES, CLASSES))})
+    stepped, there = made(tmp_path, nodes, {"w": np.ones((FEATURES, CLASSES))}, np.ones((3, FEATURES)), np.zeros(3))
     with pytest.raises(ModelError, match=r"Floor \(1 node, first 'down'\).*Sampling"):
-        predict(load(path), data, Variation(Gaussian(0.1)))
+        predict(stepped, there, Variation(Gaussian(0.1)))
+
+
+def test_a_cost_beyond_everything_is_not_told(
+    classifier: tuple[Model, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    model, data = classifier
+
+    def overflown(*args: Any, **more: Any) -> Any:
+        return dataclasses.replace(kpp_gradients(*args, **more), cost={"w1": 1163.4, "w2": 0.01})
+
+    module = importlib.import_module("kppstat.prediction.predict")
+    monkeypatch.setattr(module, "kpp_gradients", overflown)
+    with pytest.raises(ModelError, match="sensitivity to w1 cannot be told"):
+        predict(model, data, Variation(Gaussian(0.05)), inputs=40, draws=64, sensitivity=True)
 
 
 def test_the_tail_is_what_makes_probabilities(classifier: tuple[Model, Dataset]) -> None:
@@ -235,9 +254,9 @@ def test_what_all_inputs_lose_far_out_is_drawn() -> None:
     features[0, 0, 0] = 0.5
     along = np.zeros(8, np.float32)
     along[0] = 1
-    bend = np.array([[-0.4, 0.0]], np.float32)
+    bend = np.multiply.outer(PLACES**2 - 1, np.array([[-0.4, 0.0]])).astype(np.float32)
     law = Logits(np.zeros((1, 2)), np.array([[0, 1]]), features, {}, np.zeros((1, 2)), along, bend)
-    assert law.var[0, 0] == pytest.approx(0.5**2 + 2 * 0.4**2)
+    assert law.var[0, 0] == pytest.approx(0.5**2 + 2 * 0.4**2, rel=1e-3)
     drawn = scores(law, lambda v, rows: v[:, 0], 20_000)[:, 0]
     t = np.linspace(-8, 8, 200_001)
     density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
@@ -264,11 +283,16 @@ def test_the_bend_is_that_of_the_moved_network(classifier: tuple[Model, Dataset]
     little = {n: exact[n][0] + 0.01 * s for n, s in step.items()}
     slope = (moved(little) - moved({})) / 0.01
     assert np.corrcoef(slope.ravel(), (law.features @ along).ravel())[0, 1] > 0.98
-    curved = bent(law, along, step, exact, moved)
+    curved = bent(law, along, responses(step, exact, moved))
     assert curved.bend is not None
-    far = moved({n: exact[n][0] + 3 * s for n, s in step.items()})
-    back = moved({n: exact[n][0] - 3 * s for n, s in step.items()})
-    np.testing.assert_allclose(curved.bend, (far + back - 2 * moved({})) / 18, atol=1e-4)
+    # Between the places that were tried, the network is off a straight line by the bend.
+    between_them = np.array([-3.7, -2.2, -0.8, 0.4, 1.1, 2.6, 3.9])
+    found = np.stack([moved({n: exact[n][0] + t * s for n, s in step.items()}) for t in between_them])
+    straight = (found - np.tensordot(between(between_them), curved.bend, 1)).reshape(len(found), -1)
+    line = np.polynomial.polynomial.polyfit(between_them, straight, 1)
+    left = straight - np.polynomial.polynomial.polyval(between_them, line).T
+    assert np.abs(left).max() < 0.15 * np.abs(curved.bend).max()
+    assert np.sqrt((left**2).mean()) < 0.1 * np.sqrt((curved.bend**2).mean())
 
 
 def test_a_guess_for_every_input_corrects_the_chosen_ones() -> None:

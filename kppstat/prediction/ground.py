@@ -1,0 +1,208 @@
+"""What predictions at several device variations share: the model, its data, and the inputs that are followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kppstat.array import to_numpy
+from kppstat.data import Dataset
+from kppstat.data import load as load_data
+from kppstat.engine import Evaluator
+from kppstat.errors import SettingError
+from kppstat.noise import Variation
+from kppstat.onnx_io import Model, load
+from kppstat.performance import Performance, Top1, performance_named
+from kppstat.prediction import bend, choice
+from kppstat.prediction.distribution import scores
+from kppstat.prediction.head import logits_from, split
+from kppstat.prediction.logits import Logits, logits
+from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_independent
+from kppstat.propagate import Calibration, calibrate, forward
+from kppstat.propagate.moments import require_rules
+
+_SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
+_MOST, _LEADERS = 10, 5  # logits of an input that are followed: in general, and to tell which one is the largest
+_MOMENTS, _BACK = 4, 2  # forward passes that a pass of moments, and one back with its derivatives, cost
+
+Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """What a few instances of a few inputs showed.
+
+    Attributes
+    ----------
+    spread : float
+        Standard deviation over instances of the lead of the class that leads with the intended weights.
+    calibration : Calibration
+        Correlations inside the network.
+    """
+
+    spread: float
+    calibration: Calibration
+
+
+class Ground:
+    """A model and its data as predictions see them; it counts what they spend.
+
+    Parameters
+    ----------
+    model, data, performance, seed, outputs
+        As for `kppstat.prediction.predict`.
+    variations : sequence of Variation
+        All that will be predicted, to be checked before anything is computed.
+
+    Attributes
+    ----------
+    clean : ndarray, shape (inputs,)
+        Scores of the intended weights.
+    behind : ndarray, shape (inputs, outputs)
+        Their logits, up to a constant for each input.
+    passes : int
+        Forward passes of one input spent so far, without the one for clean outputs.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model,
+        data: str | Path | Dataset | None,
+        variations: Sequence[Variation],
+        performance: Any,
+        outputs: np.ndarray | None,
+        seed: int,
+    ) -> None:
+        self.model = model if isinstance(model, Model) else load(model)
+        self.data = data if isinstance(data, Dataset) else load_data(data, self.model)
+        self.seed, self.passes = seed, 0
+        for variation in variations:
+            require_independent(self.model, variation)
+        self.head, self.tail = split(self.model.graph)
+        require_rules(self.head, {w.name for w in self.model.weights})
+        self.outputs = clean_outputs(self.model, self.data) if outputs is None else outputs
+        measure = performance_named(performance)
+        self.targets = measure.targets_from(self.outputs) if self.data.targets is None else self.data.targets
+        self.measure: Performance = measure.fitted(self.outputs, self.targets)
+        self.clean = self.measure.scores(self.outputs, self.targets)
+        self.behind = logits_from(self.outputs, self.tail)
+        self.sample = choice.pilot(self.behind, _SAMPLE)
+        batch = self.model.batch
+        first = choice.pilot(self.behind, PILOT) if batch is None else np.arange(min(batch, len(self.data)))
+        self._first = self._padded(first)
+        self._size = batch or 64
+
+    def moments(self, variation: Variation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return mean and variance of each weight."""
+        return {w.name: variation.of(w.name).moments(self.model.graph.constants[w.name]) for w in self.model.weights}
+
+    def pilot(self, variation: Variation, weights: Weights) -> Pilot:
+        """Measure the correlations inside the network, and the spread of its logits, on pilot instances."""
+        leads: list[np.ndarray] = []
+
+        def observe(values: Mapping[str, Any]) -> None:
+            found = to_numpy(values[self.head.outputs[0].name])  # of a single input where inputs mix
+            leads.append(_lead(found, self.outputs[self._first[: len(found)]]))
+
+        drawn = instances(self.model, variation, self.seed)
+        inputs, whole = self.data.batch(self._first), self.data.whole
+        calibration = calibrate(self.head, inputs, weights, drawn, whole=whole, observe=observe)
+        self.passes += INSTANCES * len(self._first)
+        return Pilot(float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean())), calibration)
+
+    def watched(self, variation: Variation, rows: np.ndarray, numbers: range) -> np.ndarray:
+        """Return the scores of these inputs in further pilot instances, shape (instances, n)."""
+        evaluator = Evaluator(self.model, variation, self.data, self.measure, seed=self.seed)
+        first = FIRST + INSTANCES
+        found = [self.measure.scores(evaluator.outputs(first + i, rows), self.targets[rows]) for i in numbers]
+        self.passes += len(numbers) * len(rows)
+        return np.stack(found)
+
+    def chosen(self, spreads: Sequence[float], inputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the inputs that are followed, and how much each stands for."""
+        if isinstance(self.measure, Top1):
+            return choice.where_unclear(self.behind, spreads, inputs)
+        return choice.evenly(self.outputs, inputs)
+
+    def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
+        """Return what the chosen inputs miss of the mean change, as far as a guess for every input tells."""
+        if not isinstance(self.measure, Top1):
+            return 0.0
+        return choice.missed(self.behind, self.targets, spread, rows, weights)
+
+    def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, *, leaders: bool) -> Logits:
+        """Return the law of the logits of these inputs; of the leaders alone, where a top-1 accuracy asks no more."""
+        most = _LEADERS if leaders and isinstance(self.measure, Top1) else _MOST
+        padded = self._padded(rows)
+        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, most)
+        inputs, whole = self.data.batch(padded), self.data.whole
+        law = logits(
+            self.head, inputs, weights, calibration, columns=columns, whole=whole, size=self._size, seed=self.seed
+        )
+        self.passes += len(padded) * (_MOMENTS + _BACK * columns.shape[1])
+        return law.take(slice(len(rows)))
+
+    def moved(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the logits of these inputs with other weights, shape (n, outputs)."""
+        padded = self._padded(rows)
+        self.passes += len(padded)
+        groups = [padded[i : i + self._size] for i in range(0, len(padded), self._size)]
+        name = self.head.outputs[0].name
+        found = [to_numpy(forward(self.head, self.data.batch(g), weights)[name]).reshape(len(g), -1) for g in groups]
+        return np.concatenate(found)[: len(rows)]
+
+    def direction(
+        self, evenly: Logits, weights: Weights, calibration: Calibration | None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the direction in which the logits of the sample, whose law this is, move most together."""
+        padded = self._padded(self.sample)
+        self.passes += len(padded) * (_MOMENTS + _BACK)
+        places = np.resize(np.arange(len(self.sample)), len(padded))
+        inputs, whole = self.data.batch(padded), self.data.whole
+        return bend.direction(
+            evenly.take(places), self.head, inputs, weights, calibration, whole=whole, size=self._size
+        )
+
+    def scores(self, law: Logits, rows: np.ndarray, draws: int) -> np.ndarray:
+        """Return the scores of these inputs in instances drawn from the law of their logits, shape (draws, n)."""
+
+        def score(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+            values = values.reshape(len(values), *self.outputs.shape[1:])
+            if self.tail is not None:
+                values = to_numpy(forward(self.tail, {self.tail.inputs[0].name: values})[self.tail.outputs[0].name])
+            return self.measure.scores(values, self.targets[rows[places]])
+
+        return scores(law, score, draws, self.seed)
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
+        """Fill up to whole batches, where the model takes no others."""
+        return np.concatenate([rows, np.resize(rows, -len(rows) % (self.model.batch or 1))])
+
+
+def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """By how much the class that leads with the intended weights leads over their runner-up, shape (n,)."""
+    values, flat = values.reshape(len(values), -1), outputs.reshape(len(outputs), -1)
+    leaders = np.argsort(-flat, axis=1, kind="stable")[:, :2]
+    picked = np.take_along_axis(values, leaders, axis=1)
+    return picked[:, 0] - picked[:, -1] if flat.shape[1] > 1 else picked[:, 0]
+
+
+def _likeliest(outputs: np.ndarray, targets: np.ndarray, measure: Performance, most: int) -> np.ndarray:
+    """Choose the logits that are followed: all where they are few, else the largest and that of the right class."""
+    n = len(outputs)
+    flat = outputs.reshape(n, -1)
+    if flat.shape[1] <= most:
+        return np.broadcast_to(np.arange(flat.shape[1]), (n, flat.shape[1])).copy()
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise SettingError(
+            f"{measure.name} of {flat.shape[1]} outputs cannot be predicted",
+            remedy=f"Predict an accuracy, or a model of at most {most} outputs; sampling takes any performance",
+        )
+    columns = np.argsort(-flat, axis=1, kind="stable")[:, :most]
+    absent = ~(columns == targets[:, None]).any(axis=1)
+    columns[absent, -1] = targets[absent]
+    return columns

@@ -1,0 +1,88 @@
+"""Several sigmas that share derivatives against each by itself."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from kppstat.data import Dataset
+from kppstat.data import load as load_data
+from kppstat.demo import MODEL
+from kppstat.errors import SettingError
+from kppstat.noise import Gaussian
+from kppstat.onnx_io import Model, load
+from kppstat.prediction import predict, predict_sweep, split
+from kppstat.prediction.logits import Logits, between, logits
+from tests.prediction.made import made
+
+SIGMAS = (0.02, 0.03, 0.04, 0.06, 0.1)
+CLASSES, FEATURES, HIDDEN = 3, 8, 16
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
+    """Clusters, random features, a least-squares read-out."""
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, CLASSES, 1000)
+    x = (1.3 * rng.standard_normal((CLASSES, FEATURES))[y] + rng.standard_normal((1000, FEATURES))).astype(np.float32)
+    w1 = rng.standard_normal((FEATURES, HIDDEN)) / 3
+    w2 = np.linalg.lstsq(np.maximum(x @ w1, 0), np.eye(CLASSES)[y], rcond=None)[0]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2"], ["y"]),
+    ]
+    return made(tmp_path_factory.mktemp("sweep"), nodes, {"w1": w1, "w2": w2}, x, y)
+
+
+def test_derivatives_at_three_sigmas_tell_those_between(few_inputs: Path) -> None:
+    model = load(MODEL)
+    data = load_data(str(few_inputs), model)
+    head, _ = split(model.graph)
+    rows, columns = np.arange(12), np.tile(np.arange(3), (12, 1))
+
+    def law(sigma: float) -> Logits:
+        weights = {w.name: Gaussian(sigma).moments(model.graph.constants[w.name]) for w in model.weights}
+        return logits(head, data.batch(rows), weights, None, columns=columns)
+
+    nodes = {s: law(s) for s in (0.02, 0.05, 0.08)}
+    for sigma in (0.03, 0.065):
+        own, shared = law(sigma), between(nodes, sigma)
+        np.testing.assert_allclose(np.sqrt(shared.var), np.sqrt(own.var), rtol=0.05)
+        assert np.sqrt(shared.var).sum() == pytest.approx(np.sqrt(own.var).sum(), rel=0.005)
+        flat = [x.features.reshape(36, -1).astype(float) for x in (own, shared)]
+        apart = flat[0] @ flat[0].T - flat[1] @ flat[1].T
+        assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(flat[0] @ flat[0].T)
+        assert np.abs(shared.mean - own.mean).mean() < 0.05 * np.sqrt(own.var).mean()
+        parts = sum(shared.by_weight.values()) + shared.nonlinear
+        np.testing.assert_allclose(parts, shared.var, rtol=1e-3)
+    np.testing.assert_allclose(between(nodes, 0.05).features, nodes[0.05].features, rtol=1e-6)
+
+
+def test_a_sweep_is_cheaper_than_its_sigmas_and_says_the_same(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    found = predict_sweep(model, data, SIGMAS, inputs=200, draws=1024)
+    assert [f.sigma for f in found] == list(SIGMAS)
+    assert all(f.trusted for f in found), [f.notes for f in found]
+    assert all(a.mean > b.mean and a.mse < b.mse for a, b in pairwise(found))
+    for shared in found[1:4]:
+        own = predict(model, data, sigma=shared.sigma, inputs=200, draws=1024)
+        assert shared.evaluations < 0.9 * own.evaluations
+        assert shared.mse == pytest.approx(own.mse, rel=0.02)
+        assert shared.mean == pytest.approx(own.mean, abs=0.004)
+        assert shared.sd == pytest.approx(own.sd, rel=0.15)
+
+
+def test_no_noise_and_a_sigma_twice_in_a_sweep(classifier: tuple[Model, Dataset]) -> None:
+    found = predict_sweep(*classifier, (0.0, *SIGMAS, 0.03), inputs=60, draws=64)
+    assert found[0].kpp == pytest.approx(found[0].clean, abs=1e-9)
+    np.testing.assert_array_equal(found[2].values, found[-1].values)
+
+
+def test_a_sweep_needs_a_sigma(classifier: tuple[Model, Dataset]) -> None:
+    with pytest.raises(SettingError, match="no sigma is given"):
+        predict_sweep(*classifier, [])
