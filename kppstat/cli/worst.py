@@ -29,7 +29,7 @@ def worst(
     /,
     *,
     bound: float,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Literal["linf", "l2", "density"] = "linf",
     data: str | None = None,
     method: Literal["ours", "lwc", "pgd", "fgsm", "random"] = "ours",
     passes: float = 100.0,
@@ -58,9 +58,10 @@ def worst(
     model
         ONNX file.
     bound
-        Largest deviation, in units of the max abs weight of its tensor.
+        Largest deviation, in units of the max abs weight of its tensor; for density in standard deviations.
     norm
-        linf bounds every weight; l2 bounds the root mean square over each tensor.
+        linf bounds every weight; l2 the root mean square over each tensor; density that over all tensors, in standard
+        deviations of --sigma or --noise-file: chips drawn at random have about 1, denser ones less.
     data
         As for `kppstat estimate`.
     method
@@ -111,7 +112,7 @@ def worst(
         ("--noise-file", noise_file),
         ("--checkpoint", checkpoint),
     ):
-        if per_layer and given is not None:
+        if per_layer and given is not None and not (norm == "density" and where in ("--sigma", "--noise-file")):
             raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
     variation = None
     if sigma is not None or noise_file is not None:
@@ -124,6 +125,7 @@ def worst(
         model,
         bound,
         norm=norm,
+        noise=variation if norm == "density" else None,
         data=data,
         method=method,
         passes=passes,
@@ -170,7 +172,7 @@ def worst(
         result.plot(str(figure))
         err.print(f"wrote {figure}", style="dim", soft_wrap=True)
     if report is not None:
-        written = write_worst(result, chance, report, command=shlex.join(["kppstat", *sys.argv[1:]]))
+        written = write_worst(result, chance, report, point=point, command=shlex.join(["kppstat", *sys.argv[1:]]))
         err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
     return INTERRUPTED if interrupted else 0
 

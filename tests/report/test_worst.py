@@ -19,7 +19,9 @@ def test_the_page_holds_the_answer_the_curve_and_the_chance(tmp_path: Path) -> N
     with np.load(DATA) as demo:
         few = data.from_arrays({"x": demo["x"][:100]}, demo["y"][:100], model)
     result = worst(model, 0.01, data=few, method="fgsm", curve=True)
-    chance = Probability(result.performance_worst, 300, 0, 0.0, 0.0122, 0.95, 0.5, 60.0)
+    chance = Probability(
+        result.performance_worst, 300, 0, 0.0, 0.0122, 0.95, 0.5, {"model": "gaussian", "sigma": 0.1}, 60.0
+    )
     page, *figures = write_worst(result, chance, tmp_path / "a folder" / "out.html", command="kppstat worst <&>")
     assert [f.name for f in figures] == ["out-curve.svg", "out-curve.png"]
     text = page.read_text()
