@@ -4,8 +4,8 @@ Every method searches on the same inputs with the same budget; the weights that 
 whole test set in onnxruntime. Lower is better. Networks: the two LeNets of the demo (Fashion-MNIST), and, where the
 folder of real models stands beside the repository, LeNet5 (MNIST) and ResNet-8 (CIFAR-10).
 
-    python -P benchmarks/worst_case.py            # twenty minutes of a core; writes results/worst_case.csv and .svg
-    python -P benchmarks/worst_case.py --quick    # a quarter of the inputs and passes
+    python -m benchmarks.worst_case            # half an hour of a core; writes results/worst_case.csv and .svg
+    python -m benchmarks.worst_case --quick    # a quarter of the inputs and passes
 """
 
 from __future__ import annotations
