@@ -90,7 +90,10 @@ def _facts(
     if chance is not None:
         answer += [
             ("Chips that bad or worse", f"{chance.as_bad:,} of {chance.instances:,}"),
-            (f"Their share, {100 * chance.confidence:g} %", f"{100 * chance.low:.3g} % to {100 * chance.high:.3g} %"),
+            (
+                f"Share of such chips, {100 * chance.confidence:g} %",
+                f"{100 * chance.low:.3g} % to {100 * chance.high:.3g} %",
+            ),
         ]
     if chance is not None and chance.within is not None:
         answer.append(("Chip within the bound", f"probability {chance.staying}"))

@@ -100,10 +100,11 @@ class WorstCase:
             return f"every weight within {100 * self.bound:g} % of max|W|"
         if self.norm == "l2":
             return f"root mean square within {100 * self.bound:g} % of max|W|"
-        lower = sum(w.size for w in self.weights.values()) * self.bound**2 / 2
+        typical = math.sqrt(sum(w.size for w in self.weights.values()))
+        length = typical * self.bound
         return (
-            f"deviations of {self.bound:g} standard deviations or less in the root mean square (chips drawn at random "
-            f"have about 1; a density of at least exp(-{lower:.4g}) of the highest)"
+            f"a root mean square of {self.bound:g} standard deviations or less, a length of {length:.4g} in all (chips "
+            f"drawn at random: about 1 and {typical:.4g}; density at least exp(-{length**2 / 2:.4g}) of the highest)"
         )
 
     def show(self, performance: float) -> str:
