@@ -110,9 +110,11 @@ def worst(
         ("--report", report),
         ("--sigma", sigma),
         ("--noise-file", noise_file),
+        ("--limit", limit),
         ("--checkpoint", checkpoint),
     ):
-        if per_layer and given is not None and not (norm == "density" and where in ("--sigma", "--noise-file")):
+        its_own = norm == "density" and where in ("--sigma", "--noise-file")  # part of the bound
+        if per_layer and given is not None and not its_own:
             raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
     variation = None
     if sigma is not None or noise_file is not None:
@@ -151,7 +153,8 @@ def worst(
         try:
             chance = _chance(attack, variation, instances, quiet=quiet)
             if sigma is not None and limit is not None:
-                point = _nearest(attack, sigma, limit, quiet=quiet)
+                each = result.seconds / max(result.passes, 1)
+                point = _nearest(attack, sigma, limit, each, quiet=quiet)
         except KeyboardInterrupt:
             interrupted = True
     if json is not None:
@@ -191,11 +194,11 @@ def _chance(attack: Attack, variation: Variation, instances: int, *, quiet: bool
         return probability(attack, variation, instances=instances, progress=progress)
 
 
-def _nearest(attack: Attack, sigma: float, limit: float, *, quiet: bool) -> DesignPoint | None:
+def _nearest(attack: Attack, sigma: float, limit: float, each: float, *, quiet: bool) -> DesignPoint | None:
+    """Look for the design point; a gradient pass takes `each` seconds."""
     from kppstat.worst_case import design_point
 
     if not quiet:
-        each = (time.monotonic() - attack.begun) / max(attack.network.passes, 1)
         err.print(f"looking for the nearest point: up to {duration(NEAREST * each)}", style="dim")
     return design_point(attack, sigma, limit)
 

@@ -54,7 +54,7 @@ class DesignPoint:
     guarantee : str
         ``none``, of the tail.
     direction : mapping of str to ndarray
-        z / beta by tensor: a direction for the proposal of an importance sampler.
+        z / beta by tensor. Tilted sampling does without it: analysis/results/design_point.csv has what it would add.
     """
 
     sigma: float

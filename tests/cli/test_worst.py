@@ -34,9 +34,10 @@ def test_the_answer_its_figure_and_its_weights(
     assert said.err == ""
 
 
-def test_a_table_by_layer(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("norm", [["--norm", "linf"], ["--norm", "density", "--sigma", "0.1"]], ids=["linf", "density"])
+def test_a_table_by_layer(norm: list[str], few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["worst", str(MODEL), "--bound", "0.03", "--data", str(few_inputs), "--method", "fgsm", "--per-layer"]
-    assert run(words) == 0
+    assert run([*words, *norm]) == 0
     said = capsys.readouterr()
     assert "weakest tensor is layers." in said.out
     assert all(f"layers.{i}.weight" in said.err for i in (0, 3, 7, 9, 11))
