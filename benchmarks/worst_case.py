@@ -131,6 +131,8 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.set_title(network, fontsize=SMALL)
             axes.set_xlabel("bound")
             axes.set_ylim(0, 100)
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=3)
         panels[0].set_ylabel("worst top-1 accuracy found (%)")
         panels[-1].legend(frameon=False, fontsize=SMALL)
     save(figure, path)
