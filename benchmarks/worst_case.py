@@ -4,8 +4,8 @@ Every method searches on the same inputs with the same budget; the weights that 
 whole test set in onnxruntime. Lower is better. Networks: the two LeNets of the demo (Fashion-MNIST), and, where the
 folder of real models stands beside the repository, LeNet5 (MNIST) and ResNet-8 (CIFAR-10).
 
-    python -P benchmarks/worst_case.py            # twenty minutes of a core; writes results/worst_case.csv and .svg
-    python -P benchmarks/worst_case.py --quick    # a quarter of the inputs and passes
+    python -m benchmarks.worst_case            # half an hour of a core; writes results/worst_case.csv and .svg
+    python -m benchmarks.worst_case --quick    # a quarter of the inputs and passes
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.set_title(network, fontsize=SMALL)
             axes.set_xlabel("bound")
             axes.set_ylim(0, 100)
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=3)
         panels[0].set_ylabel("worst top-1 accuracy found (%)")
         panels[-1].legend(frameon=False, fontsize=SMALL)
     save(figure, path)

@@ -1,11 +1,14 @@
-"""What several rooms' tests need: a small part of the demo's data, and the files beside the repository."""
+"""What several rooms' tests need: the demo's network, a part of its data, and the files beside the repository."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kppstat.demo import DATA
+from kppstat import data
+from kppstat.data import Dataset
+from kppstat.demo import DATA, MODEL
+from kppstat.onnx_io import Model, load
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -17,6 +20,18 @@ def few_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = tmp_path_factory.mktemp("data") / "few.npz"
         np.savez(path, x=demo["x"][:300], y=demo["y"][:300])
     return path
+
+
+@pytest.fixture(scope="session")
+def lenet() -> Model:
+    """The demo's network."""
+    return load(MODEL)
+
+
+@pytest.fixture(scope="session")
+def few(lenet: Model, few_inputs: Path) -> Dataset:
+    """The same images with their labels, loaded."""
+    return data.load(str(few_inputs), lenet)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,7 +97,6 @@ def verify(
         table.add_row(name, f"{weights:,}", f"{count:,}", f"{100 * count / weights:.1f} %")
     err.print(table)
     if out is not None:
-        err.print(
-            f"wrote {out}; next: kppstat estimate {model} --noise-file {out} --k {k:g}", style="dim", soft_wrap=True
-        )
+        following = shlex.join(["kppstat", "estimate", str(model), "--noise-file", str(out), "--k", f"{k:g}"])
+        err.print(f"wrote {out}; next: {following}", style="dim", soft_wrap=True, markup=False)
     return 0

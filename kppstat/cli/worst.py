@@ -29,7 +29,7 @@ def worst(
     /,
     *,
     bound: float,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Literal["linf", "l2", "density"] = "linf",
     data: str | None = None,
     method: Literal["ours", "lwc", "pgd", "fgsm", "random"] = "ours",
     passes: float = 100.0,
@@ -58,9 +58,10 @@ def worst(
     model
         ONNX file.
     bound
-        Largest deviation, in units of the max abs weight of its tensor.
+        Largest deviation, in units of the max abs weight of its tensor; for density in standard deviations.
     norm
-        linf bounds every weight; l2 bounds the root mean square over each tensor.
+        linf bounds every weight; l2 the root mean square over each tensor; density that over all tensors, in standard
+        deviations of --sigma or --noise-file: chips drawn at random have about 1, denser ones less.
     data
         As for `kppstat estimate`.
     method
@@ -109,9 +110,11 @@ def worst(
         ("--report", report),
         ("--sigma", sigma),
         ("--noise-file", noise_file),
+        ("--limit", limit),
         ("--checkpoint", checkpoint),
     ):
-        if per_layer and given is not None:
+        its_own = norm == "density" and where in ("--sigma", "--noise-file")  # part of the bound
+        if per_layer and given is not None and not its_own:
             raise SettingError("each tensor is attacked apart", where=where, remedy="Leave out --per-layer")
     variation = None
     if sigma is not None or noise_file is not None:
@@ -124,6 +127,7 @@ def worst(
         model,
         bound,
         norm=norm,
+        noise=variation if norm == "density" else None,
         data=data,
         method=method,
         passes=passes,
@@ -149,7 +153,8 @@ def worst(
         try:
             chance = _chance(attack, variation, instances, quiet=quiet)
             if sigma is not None and limit is not None:
-                point = _nearest(attack, sigma, limit, quiet=quiet)
+                each = result.seconds / max(result.passes, 1)
+                point = _nearest(attack, sigma, limit, each, quiet=quiet)
         except KeyboardInterrupt:
             interrupted = True
     if json is not None:
@@ -170,7 +175,7 @@ def worst(
         result.plot(str(figure))
         err.print(f"wrote {figure}", style="dim", soft_wrap=True)
     if report is not None:
-        written = write_worst(result, chance, report, command=shlex.join(["kppstat", *sys.argv[1:]]))
+        written = write_worst(result, chance, report, point=point, command=shlex.join(["kppstat", *sys.argv[1:]]))
         err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
     return INTERRUPTED if interrupted else 0
 
@@ -189,11 +194,11 @@ def _chance(attack: Attack, variation: Variation, instances: int, *, quiet: bool
         return probability(attack, variation, instances=instances, progress=progress)
 
 
-def _nearest(attack: Attack, sigma: float, limit: float, *, quiet: bool) -> DesignPoint | None:
+def _nearest(attack: Attack, sigma: float, limit: float, each: float, *, quiet: bool) -> DesignPoint | None:
+    """Look for the design point; a gradient pass takes `each` seconds."""
     from kppstat.worst_case import design_point
 
     if not quiet:
-        each = (time.monotonic() - attack.begun) / max(attack.network.passes, 1)
         err.print(f"looking for the nearest point: up to {duration(NEAREST * each)}", style="dim")
     return design_point(attack, sigma, limit)
 

@@ -118,17 +118,18 @@ def law(noise: NoiseModel) -> str:
     >>> law(Gaussian(0.1))
     'gaussian, sigma 0.1'
     """
-    return _words(noise.to_dict())
+    return words(noise.to_dict())
 
 
-def _words(parameters: Mapping[str, Any]) -> str:
+def words(parameters: Mapping[str, Any]) -> str:
+    """Return the plain description of a noise model in words."""
     rest = [f"{name.replace('_', ' ')} {_value(value)}" for name, value in parameters.items() if name != "model"]
     return ", ".join([str(parameters.get("model", "")), *rest])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return f"({_words(value)})" if "model" in value else ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+        return f"({words(value)})" if "model" in value else ", ".join(f"{k} {_value(v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)

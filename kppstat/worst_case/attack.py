@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.errors import ModelError, SettingError
+from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.propagate import describe, unsupported
 from kppstat.sampling.study import versions
@@ -27,8 +27,9 @@ from kppstat.worst_case.network import FORWARD, Network
 from kppstat.worst_case.ours import ours
 from kppstat.worst_case.point import Point, Search
 from kppstat.worst_case.published import lwc
-from kppstat.worst_case.region import Norm, Region, largest
+from kppstat.worst_case.region import Norm, Region
 from kppstat.worst_case.result import WorstCase
+from kppstat.worst_case.tensors import chosen, deviating
 
 METHODS: dict[str, Search] = {"ours": ours, "lwc": lwc, "pgd": pgd, "fgsm": fgsm, "random": random}
 _CURVE = 12  # points
@@ -64,9 +65,12 @@ class Attack:
     ----------
     model : path or Model
     bound : float
-        How far weights may deviate, in units of max|W| of each tensor.
-    norm : {"linf", "l2"}
-        Of each weight, or the root mean square over each tensor.
+        How far weights may deviate, in units of max|W| of each tensor; for ``density`` in standard deviations.
+    norm : {"linf", "l2", "density"}
+        Of each weight, the root mean square over each tensor, or that over all in standard deviations: the chips that
+        are dense enough; see `Region`.
+    sigma, noise : float or Variation, optional
+        The device variation whose density it is, for ``density``; give one.
     data : str or Dataset, optional
         See `kppstat.data.load`; None looks for ``model.npz`` beside ``model.onnx``.
     method : str
@@ -94,6 +98,8 @@ class Attack:
         bound: float,
         *,
         norm: Norm = "linf",
+        sigma: float | None = None,
+        noise: Variation | None = None,
         data: str | Dataset | None = None,
         method: str = "ours",
         passes: float = 100.0,
@@ -103,7 +109,8 @@ class Attack:
         checkpoint: str | Path | None = None,
     ) -> None:
         self.begun = time.monotonic()
-        self.region = Region(bound, norm)
+        given = norm == "density" or sigma is not None or noise is not None
+        self.region = Region(bound, norm, variation_of(sigma, noise) if given else None)
         if method not in METHODS:
             raise SettingError(
                 f"there is no method '{method}'", where="--method", remedy=f"Take one of {', '.join(METHODS)}"
@@ -116,7 +123,7 @@ class Attack:
             raise SettingError(f"{method} keeps no checkpoint", where="--checkpoint", remedy="Take --method ours")
         self.method, self.budget, self.seed = method, float(passes), seed
         self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
-        self.names = chosen(self.model, layers)
+        self.names = deviating(self.model, chosen(self.model, layers), self.region)
         missing = unsupported(self.model.graph)
         if missing:
             raise ModelError(
@@ -127,7 +134,9 @@ class Attack:
         self.data = data if isinstance(data, Dataset) else data_room.load(data, self.model)
         self.certifier = Certifier(self.model, self.data, self.region)
         self.clean = self.certifier.clean
-        self.network = Network(self.model, self.data, self.certifier.targets, self.names, budget=self.budget)
+        self.network = Network(
+            self.model, self.data, self.certifier.targets, self.names, budget=self.budget, region=self.region
+        )
         self.checkpoint = None if checkpoint is None else Checkpoint(checkpoint, self._identity())
         self.stop_reason = "the budget is spent"
         self.curve: tuple[tuple[float, float], ...] = ()
@@ -160,6 +169,7 @@ class Attack:
                 self.model,
                 self.region.bound,
                 norm=self.region.norm,
+                noise=self.region.variation,
                 data=self.data,
                 method=self.method,
                 passes=share,
@@ -194,6 +204,7 @@ class Attack:
             clean=self.clean,
             bound=self.region.bound,
             norm=self.region.norm,
+            noise=None if self.region.variation is None else self.region.variation.to_dict(),
             reached=self._reached(),
             passes=self.network.passes,
             evaluations=self.network.passes / FORWARD,
@@ -233,6 +244,7 @@ class Attack:
             "layers": self.names,
             "bound": self.region.bound,
             "norm": self.region.norm,
+            "noise": None if self.region.variation is None else self.region.variation.to_dict(),
             "passes": self.budget,
             "seed": self.seed,
             "torch": version("torch"),
@@ -240,36 +252,8 @@ class Attack:
 
     def _reached(self) -> float:
         """How far the stored weights reach; rounding in this quotient must not make it look beyond the bound."""
-        reach = 0.0
-        for name, stored in self.stored.items():
-            intended = self.model.graph.constants[name].astype(np.float64)
-            unit = largest(intended)
-            if unit > 0:
-                reach = max(reach, self.region.reach((stored.astype(np.float64) - intended) / unit))
-        return min(reach, self.region.bound)
-
-
-def chosen(model: Model, layers: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the weights that the patterns name, all if there are none.
-
-    Raises
-    ------
-    SettingError
-        If a pattern names none.
-    """
-    names = [w.name for w in model.weights]
-    if not names:
-        raise ModelError("no tensor carries device variation", where=str(model.path), remedy="See: kppstat check MODEL")
-    if layers is None:
-        return tuple(names)
-    picked: set[str] = set()
-    for pattern in [p.strip() for p in layers.split(",")] if isinstance(layers, str) else layers:
-        found = {n for n in names if n == pattern or fnmatchcase(n, pattern)}
-        if not found:
-            listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-            raise SettingError(f"no weight is called '{pattern}'", where="--layers", remedy=f"There are {listed}")
-        picked |= found
-    return tuple(n for n in names if n in picked)
+        reached = self.region.reach(self.region.deviations(self.model.graph.constants, self.stored))
+        return min(reached, self.region.bound)
 
 
 def worst(model: str | Path | Model, bound: float, *, curve: bool = False, **settings: Any) -> WorstCase:
@@ -280,11 +264,11 @@ def worst(model: str | Path | Model, bound: float, *, curve: bool = False, **set
     model : path or Model
         An ONNX file.
     bound : float
-        How far weights may deviate, in units of max|W| of each tensor.
+        How far weights may deviate, in units of max|W| of each tensor; for ``density`` in standard deviations.
     curve : bool
         Also evaluate the deviation found at smaller lengths.
     **settings
-        norm, data, method, passes, layers, seed, fold_batch_norm, checkpoint: see `Attack`.
+        norm, sigma, noise, data, method, passes, layers, seed, fold_batch_norm, checkpoint: see `Attack`.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from kppstat.sampling.result import shown
 from kppstat.stats.share import share_bound
 from kppstat.worst_case.attack import Attack
 from kppstat.worst_case.region import Region, largest
+from kppstat.worst_case.tensors import check_patterns
 
 CONFIDENCE = 0.95
 _PARTS = 16  # in which the inputs are shown to an instance, until it is sure to be better or worse
@@ -46,6 +47,8 @@ class Probability:
     within : float or None
         Probability that all deviations of a chip stay within the bound, exact from the noise model; None where it has
         no such form.
+    noise : mapping
+        The device variation as a plain description.
     evaluations : float
         Cost: instances are shown inputs only until it is certain on which side they lie.
     guarantee : str
@@ -59,6 +62,7 @@ class Probability:
     high: float
     confidence: float
     within: float | None
+    noise: Mapping[str, Any]
     evaluations: float
     guarantee: str = "exact"
 
@@ -137,6 +141,7 @@ def probability(
         high=share_bound(as_bad, instances, 1 - tail),
         confidence=CONFIDENCE,
         within=within(attack, variation),
+        noise=variation.to_dict(),
         evaluations=seen / len(order),
     )
 
@@ -148,10 +153,7 @@ def check_chips(model: Model, variation: Variation, instances: int) -> None:
     ------
     SettingError
     """
-    stray = variation.unmatched([w.name for w in model.weights])
-    if stray:
-        what = f"no weight of the model matches {', '.join(repr(p) for p in stray)}"
-        raise SettingError(what, where="--noise-file", remedy="See the names of weights with kppstat check")
+    check_patterns(variation, model)
     if instances < 1:
         raise SettingError(f"instances is {instances}", where="--instances", remedy="Give a whole number of 1 or more")
 
@@ -174,8 +176,12 @@ def _as_bad(evaluator: Evaluator, index: int, order: np.ndarray, right: int) -> 
 def within(attack: Attack, variation: Variation) -> float | None:
     """Return the probability that no weight of an instance leaves the region, exact; None where there is no formula.
 
-    There is one for laws of weights, of one normal each and independent, under ``linf``; under ``l2`` for Gaussians.
+    There is one for laws of weights, of one normal each and independent, under ``linf``; under ``l2`` for Gaussians;
+    and for the density of the variation itself.
     """
+    if attack.region.norm == "density":
+        n = sum(attack.model.graph.constants[name].size for name in attack.names)
+        return float(chi2.cdf(n * attack.region.bound**2, n)) if variation == attack.region.variation else None
     total = 0.0
     for name in attack.names:
         law, w = variation.of(name), attack.model.graph.constants[name].astype(np.float64)

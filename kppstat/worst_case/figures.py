@@ -32,7 +32,8 @@ def against_bound(result: WorstCase, *, columns: Columns = 1) -> Figure:
     SettingError
         If matplotlib is not installed.
     """
-    pairs = np.array(result.curve or result.trace) * [100 if result.curve else 1, 100]
+    relative = result.norm != "density"
+    pairs = np.array(result.curve or result.trace) * [100 if result.curve and relative else 1, 100]
     with house_style():
         figure = new_figure(columns, 2.4)
         axes = figure.subplots()
@@ -43,8 +44,10 @@ def against_bound(result: WorstCase, *, columns: Columns = 1) -> Figure:
             "clean", (1, 100 * result.clean), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
             fontsize=SMALL, color=MUTED, ha="right",
         )  # fmt: skip
-        axes.set_xlabel("bound (% of the max abs weight of each tensor)" if result.curve else "gradient passes")
+        bound = "% of the max abs weight of each tensor" if relative else "root mean square of standard deviations"
+        axes.set_xlabel(f"bound ({bound})" if result.curve else "gradient passes")
         axes.set_ylabel("worst top-1 accuracy found (%)")
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         return figure

@@ -54,7 +54,7 @@ class DesignPoint:
     guarantee : str
         ``none``, of the tail.
     direction : mapping of str to ndarray
-        z / beta by tensor: a direction for the proposal of an importance sampler.
+        z / beta by tensor. Tilted sampling does without it: analysis/results/design_point.csv has what it would add.
     """
 
     sigma: float
@@ -115,15 +115,17 @@ def design_point(attack: Attack, sigma: float, limit: float | None = None) -> De
     limit = attack.worst if limit is None else limit
     if limit >= attack.clean:  # nothing was found that does any harm
         return None
-    network, begun = attack.network, attack.network.passes
-    found = torch.cat([torch.from_numpy(part).reshape(-1) for part in attack.deviation.values()])
+    network = Network(attack.model, attack.data, attack.certifier.targets, attack.names)
+    intended = {w.name: attack.model.graph.constants[w.name] for w in attack.model.weights}
+    reached = Region(0.0).deviations(intended, attack.stored)
+    found = torch.cat([torch.from_numpy(reached[name].astype(np.float32)).reshape(-1) for name in network.slices])
     attacked = _shortest(network, found, limit)
     steepest, _ = _slope(network, network.start())
     rays = [ray for ray in (attacked, _shortest(network, -_like(steepest, found), limit)) if ray is not None]
     if not rays:
         return None
     u = _turned(network, min(rays, key=_length), limit)
-    certified = _certified(attack, u, limit)
+    certified = _certified(attack, network, u, limit)
     if certified is None:
         return None
     u, performance = certified
@@ -136,7 +138,7 @@ def design_point(attack: Attack, sigma: float, limit: float | None = None) -> De
         tail=float(ndtr(-beta)),
         log10_tail=float(log_ndtr(-beta) / math.log(10)),
         performance=performance,
-        passes=network.passes - begun,
+        passes=network.passes,
         guarantee="none",
         direction=network.split(u / _length(u)),
     )
@@ -204,7 +206,7 @@ def _turned(network: Network, u: Tensor, limit: float) -> Tensor:
     return u
 
 
-def _certified(attack: Attack, u: Tensor, limit: float) -> tuple[Tensor, float] | None:
+def _certified(attack: Attack, network: Network, u: Tensor, limit: float) -> tuple[Tensor, float] | None:
     """Stretch the point until the stored weights are at the limit in onnxruntime too; return it and their accuracy.
 
     None where it would have to be stretched by a fifth: rounding is no reason for that.
@@ -212,8 +214,8 @@ def _certified(attack: Attack, u: Tensor, limit: float) -> tuple[Tensor, float] 
     intended = {w.name: attack.model.graph.constants[w.name] for w in attack.model.weights}
     for _ in range(_STRETCHES):
         around = Region(float(u.abs().max()))
-        accuracy = attack.certifier.accuracy(around.programmed(intended, attack.network.split(u)))
-        attack.network.spend(FORWARD)
+        accuracy = attack.certifier.accuracy(around.programmed(intended, network.split(u)))
+        network.spend(FORWARD)
         if accuracy <= limit:
             return u, accuracy
         u = _STRETCH * u

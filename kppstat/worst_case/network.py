@@ -13,7 +13,7 @@ from kppstat.errors import DataError
 from kppstat.onnx_io import Model
 from kppstat.propagate import forward
 from kppstat.worst_case.objectives import Objective, margin
-from kppstat.worst_case.region import Region, largest
+from kppstat.worst_case.region import Region
 
 FORWARD = 1 / 3  # of a gradient pass: backward takes about twice the work of forward
 _BATCH = 128
@@ -22,7 +22,7 @@ _END = {"Softmax", "LogSoftmax"}
 
 
 class Network:
-    """A model whose weights are ``W + max|W| * u`` for one flat vector `u`, the deviation.
+    """A model whose weights are ``W + unit * u`` for one flat vector `u`, the deviation; the unit is max|W| or finer.
 
     Parameters
     ----------
@@ -34,11 +34,15 @@ class Network:
         The weights that deviate; the others stay as intended.
     budget : float
         Gradient passes that the search may spend.
+    region : Region, optional
+        Whose units deviations have; without one, and in most regions, max|W| of each tensor.
 
     Attributes
     ----------
     size : int
         Length of `u`.
+    units : dict of str to Tensor
+        Of each tensor's deviation, float64: one number, or one for each weight.
     slices : dict of str to slice
         Where each tensor lies in `u`.
     batch : int
@@ -48,14 +52,21 @@ class Network:
     """
 
     def __init__(
-        self, model: Model, data: Dataset, targets: np.ndarray, names: Collection[str], *, budget: float = 100.0
+        self,
+        model: Model,
+        data: Dataset,
+        targets: np.ndarray,
+        names: Collection[str],
+        *,
+        budget: float = 100.0,
+        region: Region | None = None,
     ) -> None:
         self.graph, self.data, self.budget = model.graph, data, budget
         self.fixed = model.batch is not None
         self.batch = model.batch or max(1, min(_BATCH, len(data) // _SWEEP))
         self.targets = torch.from_numpy(targets.astype(np.int64).reshape(-1))
         intended = {n: v for n, v in model.values().items() if n in names}
-        self.units = {n: largest(v) for n, v in intended.items()}
+        self.units = {n: torch.from_numpy((region or Region(0.0)).unit(n, v)) for n, v in intended.items()}
         self.intended = {n: torch.from_numpy(v.copy()) for n, v in intended.items()}
         self.slices: dict[str, slice] = {}
         self.size = 0
@@ -94,7 +105,7 @@ class Network:
         if region.norm == "linf":
             return u.clamp(-region.bound, region.bound)
         out = u.clone()
-        for part in self.slices.values():
+        for part in self._together(region):
             out[part] *= min(1.0, region.bound / max(_rms(u[part]), 1e-30))
         return out
 
@@ -103,14 +114,14 @@ class Network:
         if region.norm == "linf":
             return gradient.sign()
         out = gradient.clone()
-        for part in self.slices.values():
+        for part in self._together(region):
             out[part] /= max(_rms(gradient[part]), 1e-30)
         return out
 
     def weights(self, u: Tensor) -> dict[str, Tensor]:
         """Return the deviating weights, through which gradients flow back to `u`."""
         return {
-            n: w + (self.units[n] * u[self.slices[n]]).reshape(w.shape).to(w.dtype) for n, w in self.intended.items()
+            n: w + (self.units[n] * u[self.slices[n]].reshape(w.shape)).to(w.dtype) for n, w in self.intended.items()
         }
 
     def split(self, u: Tensor) -> dict[str, np.ndarray]:
@@ -153,6 +164,10 @@ class Network:
         """Return these inputs, repeated to fill a batch where the model demands one."""
         full = np.resize(rows, self.batch) if self.fixed and len(rows) < self.batch else rows
         return {name: torch.from_numpy(a) for name, a in self.data.batch(full).items()}
+
+    def _together(self, region: Region) -> Collection[slice]:
+        """Return the parts of `u` that each have a root mean square of their own in the region."""
+        return (slice(None),) if region.norm == "density" else self.slices.values()
 
     def _logits(self, weights: Mapping[str, Tensor], rows: np.ndarray) -> Tensor:
         """Return the logits of these inputs, shape (n, classes)."""

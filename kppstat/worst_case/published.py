@@ -24,7 +24,7 @@ def lwc(network: Network, region: Region, seed: int) -> Iterator[Point]:
     """Minimise ``c F(dW) + D(dW)`` by Adam without projection, for a constant c that a search finds.
 
     Follows MariusAnje/CIM_CW (cw_attack.py: WCW and binary_search_dist) for arXiv 2207.07626: F is the margin summed
-    over a mini-batch (kappa 0), D the largest deviation (for an l2 bound the root mean square: both are choices of the
+    over a mini-batch (kappa 0), D the largest deviation (for other bounds the root mean square: both are choices of the
     published code); c is multiplied by 10 while the run stays inside the bound and none has left it, divided by 10
     while none has stayed inside, then bisected. Two things are ours, both in its favour: the learning rate is set so
     that the bound is just in reach, and a run that ends outside is pulled back to the bound instead of being
@@ -37,7 +37,7 @@ def lwc(network: Network, region: Region, seed: int) -> Iterator[Point]:
         u, seen = network.start(), 1.0
         for u, seen in _run(network, region, c, share, rng):
             yield Point(network.project(u, region), seen, f"run {number + 1} of {RUNS}, c = {c:.3g}")
-        reach = _reach(network, u, region)
+        reach = region.reach(network.split(u))
         if reach > 0:
             shrunk = u * min(1.0, region.bound / reach)
             yield Point(network.project(shrunk, region), seen, f"end of run {number + 1}", check=True)
@@ -82,7 +82,3 @@ def _pull(u: Tensor, region: Region) -> Tensor:
     elif (length := u.square().mean().sqrt()) > 0:
         out = u / (len(u) * length)
     return out
-
-
-def _reach(network: Network, u: Tensor, region: Region) -> float:
-    return max((region.reach(part) for part in network.split(u).values()), default=0.0)

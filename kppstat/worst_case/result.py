@@ -15,8 +15,6 @@ from kppstat.worst_case.region import Norm
 if TYPE_CHECKING:
     import numpy as np
 
-READINGS = {"linf": "every weight within {} of max|W|", "l2": "root mean square within {} of max|W|"}
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WorstCase:
@@ -30,9 +28,11 @@ class WorstCase:
     performance_worst, clean : float
         Top-1 accuracy of the worst weights found and of the intended ones, as fractions.
     bound : float
-        In units of max|W| of each tensor.
-    norm : {"linf", "l2"}
-        Largest deviation of a weight, or root mean square over each tensor.
+        In units of max|W| of each tensor; for ``density`` in standard deviations.
+    norm : {"linf", "l2", "density"}
+        Largest deviation of a weight, root mean square over each tensor, or that over all; see `Region`.
+    noise : mapping or None
+        The device variation of ``density`` as a plain description.
     reached : float
         How far the weights found reach in that norm, at most `bound`.
     passes : float
@@ -64,6 +64,7 @@ class WorstCase:
     clean: float
     bound: float
     norm: Norm
+    noise: Mapping[str, Any] | None
     reached: float
     passes: float
     evaluations: float
@@ -86,11 +87,24 @@ class WorstCase:
 
     def summary(self) -> str:
         """Return the answer in one honest sentence."""
-        where = READINGS[self.norm].format(f"{100 * self.bound:g} %")
         return (
-            f"With {where}, the worst top-1 accuracy is {self.show(self.performance_worst)} or lower "
+            f"With {self.reading}, the worst top-1 accuracy is {self.show(self.performance_worst)} or lower "
             f"(clean {self.show(self.clean)}): such weights are exhibited, found by {self.method} "
-            f"in {self.passes:.3g} gradient passes."
+            f"at the cost of {self.passes:.3g} gradient passes."
+        )
+
+    @property
+    def reading(self) -> str:
+        """The bound in words."""
+        if self.norm == "linf":
+            return f"every weight within {100 * self.bound:g} % of max|W|"
+        if self.norm == "l2":
+            return f"root mean square within {100 * self.bound:g} % of max|W|"
+        typical = math.sqrt(sum(w.size for w in self.weights.values()))
+        length = typical * self.bound
+        return (
+            f"a root mean square of {self.bound:g} standard deviations or less, a length of {length:.4g} in all (chips "
+            f"drawn at random: about 1 and {typical:.4g}; density at least exp(-{length**2 / 2:.4g}) of the highest)"
         )
 
     def show(self, performance: float) -> str:
@@ -144,7 +158,7 @@ class WorstCase:
 
 
 _JSON = (
-    "performance_worst", "clean", "bound", "norm", "reached", "passes", "evaluations", "method", "guarantee", "layers",
-    "inputs", "stop_reason", "seed", "seconds", "model", "data", "model_sha256", "data_sha256", "versions", "notes",
-    "trace", "curve",
+    "performance_worst", "clean", "bound", "norm", "noise", "reached", "passes", "evaluations", "method", "guarantee",
+    "layers", "inputs", "stop_reason", "seed", "seconds", "model", "data", "model_sha256", "data_sha256", "versions",
+    "notes", "trace", "curve",
 )  # fmt: skip

@@ -20,6 +20,7 @@ from kppstat.onnx_io import Model, load
 from kppstat.performance import Top1
 from kppstat.propagate.forward import require_supported
 from kppstat.worst_case.network import Network
+from kppstat.worst_case.tensors import check_patterns
 from kppstat.write_verify.result import Selection
 from kppstat.write_verify.slopes import FIRST, cost, magnitudes, second_moments, sensitivity
 from kppstat.write_verify.swim import curvature
@@ -106,8 +107,13 @@ def select(
     law = verified if isinstance(verified, NoiseModel) else Gaussian(verified)
     model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
     data = data if isinstance(data, Dataset) else data_room.load(data, model)
+    check_patterns(variation, model)
     network = _network(model, data, passes)
     count = round(fraction * network.size)
+    gain = second_moments(model, network, variation) - second_moments(model, network, Variation(law))
+    if 0 < count < network.size and not (gain > 0).any():
+        what = "a verified weight would deviate no less than the others"
+        raise SettingError(what, where="--verified-sigma", remedy="Give a smaller one")
 
     def chosen(value: Tensor) -> Tensor:
         order = torch.argsort(value, descending=True, stable=True)
@@ -124,7 +130,7 @@ def select(
     elif method == "swim":
         mask = chosen(curvature(network))
     else:
-        mask = _ours(model, network, variation, law, chosen, k=k, passes=passes, seed=seed, progress=progress)
+        mask = _ours(model, network, variation, law, gain, chosen, k=k, passes=passes, seed=seed, progress=progress)
     masks = {n: m for n, m in _masks(network, mask).items() if m.array.any()}
     return Selection(
         variation=Variation(variation.default, variation.layers, Verified(law, masks)),
@@ -154,6 +160,7 @@ def _ours(
     network: Network,
     variation: Variation,
     law: NoiseModel,
+    gain: Tensor,
     chosen: Callable[[Tensor], Tensor],
     *,
     k: float,
@@ -162,7 +169,6 @@ def _ours(
     progress: Callable[[float], None],
 ) -> Tensor:
     """Return the weights that verification is worth most at, once they are verified: the ranking is a fixed point."""
-    gain = second_moments(model, network, variation) - second_moments(model, network, Variation(law))
     instances = max(2, int(passes / (_ROUNDS * cost(1))))
     mask, state = chosen(gain), variation
     for number in range(_ROUNDS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def second_moments(model: Model, network: Network, variation: Variation) -> Tens
     for name, w in network.intended.items():
         wide = model.graph.constants[name].astype(np.float64)
         mean, variance = variation.of(name).moments(wide)
-        unit = max(network.units[name], np.finfo(np.float64).tiny)
+        unit = max(float(network.units[name]), np.finfo(np.float64).tiny)
         parts.append(torch.from_numpy(np.asarray((mean - wide) ** 2 + variance).reshape(w.numel()) / unit**2))
     return torch.cat(parts)
 
@@ -38,8 +38,8 @@ def deviation(model: Model, network: Network, variation: Variation, seed: int, i
     for name, part in network.slices.items():
         w, law = model.graph.constants[name], variation.of(name)
         moved = law.weights(w, instance_normals(law, seed, index, positions[name], w.shape))
-        if network.units[name] > 0:
-            out[part] = torch.from_numpy((moved - w).astype(np.float32).reshape(-1) / network.units[name])
+        if (unit := float(network.units[name])) > 0:
+            out[part] = torch.from_numpy((moved - w).astype(np.float32).reshape(-1) / unit)
     return out
 
 
@@ -109,5 +109,5 @@ def cost(instances: int) -> float:
 
 def magnitudes(network: Network) -> Tensor:
     """Return |W| / max|W| of each weight, shape (network.size,)."""
-    scaled: Mapping[str, Tensor] = {n: w.abs() / max(network.units[n], 1e-30) for n, w in network.intended.items()}
-    return torch.cat([part.reshape(-1).double() for part in scaled.values()])
+    scaled = [w.abs() / max(float(network.units[n]), 1e-30) for n, w in network.intended.items()]
+    return torch.cat([part.reshape(-1).double() for part in scaled])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from kppstat.cli import BAD_INPUT, INTERRUPTED, run
 from kppstat.demo import MODEL
@@ -33,9 +34,10 @@ def test_the_answer_its_figure_and_its_weights(
     assert said.err == ""
 
 
-def test_a_table_by_layer(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("norm", [["--norm", "linf"], ["--norm", "density", "--sigma", "0.1"]], ids=["linf", "density"])
+def test_a_table_by_layer(norm: list[str], few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["worst", str(MODEL), "--bound", "0.03", "--data", str(few_inputs), "--method", "fgsm", "--per-layer"]
-    assert run(words) == 0
+    assert run([*words, *norm]) == 0
     said = capsys.readouterr()
     assert "weakest tensor is layers." in said.out
     assert all(f"layers.{i}.weight" in said.err for i in (0, 3, 7, 9, 11))
@@ -50,6 +52,7 @@ def test_a_table_by_layer(few_inputs: Path, capsys: pytest.CaptureFixture[str]) 
         ["--bound", "0.01", "--layers", "none"],
         ["--bound", "0.01", "--per-layer", "--out", "w.onnx"],
         ["--bound", "0.01", "--data", "missing.npz"],
+        ["--bound", "0.01", "--norm", "density"],
         [],
     ],
 )
@@ -79,6 +82,19 @@ def test_the_bridge_to_probability(few_inputs: Path, tmp_path: Path, capsys: pyt
     assert "--instances" in capsys.readouterr().err
     assert run([*words, "--limit", "0.8"]) == BAD_INPUT
     assert "--sigma" in capsys.readouterr().err
+
+
+def test_the_densest_chips(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["worst", str(MODEL), "--bound", "0.99", "--norm", "density", "--sigma", "0.05", "--data", str(few_inputs)]
+    rest = ["--method", "fgsm", "--instances", "3", "--report", str(tmp_path / "dense.html")]
+    assert run([*words, *rest, "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["norm"], result["noise"]["sigma"]) == ("density", 0.05)
+    n = 87_568
+    assert result["probability"]["within"] == pytest.approx(chi2.cdf(n * 0.99**2, n))
+    page = (tmp_path / "dense.html").read_text()
+    assert "gaussian, sigma 0.05" in page
+    assert "0.99 standard deviations, density" in page
 
 
 def test_ctrl_c_gives_the_worst_so_far(

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from kppstat.data import Dataset
+from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model
 from kppstat.worst_case.network import FORWARD, Network
 from kppstat.worst_case.objectives import hinge, log_likelihood, smooth
@@ -47,13 +48,12 @@ def test_cost_is_counted_pro_rata(network: Network) -> None:
     assert network.passes == pytest.approx(FORWARD + 0.1)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "density"])
 def test_projection_is_the_nearest_point(norm: Norm, network: Network) -> None:
-    region = Region(0.1, norm)
+    region = Region(0.1, norm, Variation(Gaussian(0.1)) if norm == "density" else None)
     u = torch.randn(network.size, generator=torch.Generator().manual_seed(2))
     inside = network.project(u, region)
-    for part in network.split(inside).values():
-        assert region.reach(part) <= 0.1 * (1 + 1e-6)
+    assert region.reach(network.split(inside)) <= 0.1 * (1 + 1e-6)
     assert torch.allclose(network.project(inside, region), inside)
     # The nearest point of a convex set: no point of the set lies on the far side (Kolmogorov's criterion).
     other = network.project(torch.randn(network.size, generator=torch.Generator().manual_seed(3)), region)

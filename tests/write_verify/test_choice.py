@@ -80,6 +80,8 @@ def test_all_or_none_may_be_verified_under_any_law(lenet: Model, few: Dataset) -
         ({"passes": 1}, "--passes"),
         ({"seed": -1}, "--seed"),
         ({"sigma": None}, "--sigma, --noise-file"),
+        ({"sigma": 0.01}, "--verified-sigma"),
+        ({"sigma": None, "noise": Variation(Gaussian(0.1), {"fc*": Gaussian(0.2)})}, "--noise-file"),
     ],
 )
 def test_bad_settings_name_the_option(settings: dict, named: str, lenet: Model, few: Dataset) -> None:
