@@ -22,6 +22,7 @@ _WHERE = {
     "KppstatError": "kppstat.errors",
     "load": "kppstat.onnx_io",
     "predict": "kppstat.prediction",
+    "predict_sweep": "kppstat.prediction",
     "save": "kppstat.onnx_io",
     "sweep": "kppstat.sampling.sweep",
     "Sweep": "kppstat.sampling.sweep",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from kppstat.onnx_io import load as load
     from kppstat.onnx_io import save as save
     from kppstat.prediction import predict as predict
+    from kppstat.prediction import predict_sweep as predict_sweep
     from kppstat.sampling import Estimate as Estimate
     from kppstat.sampling import Study as Study
     from kppstat.sampling import estimate as estimate

@@ -26,7 +26,7 @@ app = App(
 )
 COMMANDS = {
     "estimate": "The KPP of a model under device variation, with an interval that holds.",
-    "predict": "The KPP in seconds without sampling, and without a guarantee.",
+    "predict": "The KPP in seconds from moments, without a guarantee.",
     "sweep": "KPP against sigma, for several k.",
     "compare": "Which of several models has the better KPP.",
     "worst": "The worst weights within a bound.",

@@ -1,4 +1,4 @@
-"""``kppstat predict``: the KPP without sampling, and without a guarantee."""
+"""``kppstat predict``: the KPP from moments, without a guarantee."""
 
 from __future__ import annotations
 

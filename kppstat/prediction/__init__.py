@@ -1,4 +1,4 @@
-"""Prediction of the distribution of performance without sampling full evaluations."""
+"""Prediction of the distribution of performance from moments, with no full evaluation but the clean one."""
 
 from kppstat.prediction.gradients import KppGradients, kpp_gradients
 from kppstat.prediction.head import split

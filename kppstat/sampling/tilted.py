@@ -249,7 +249,7 @@ class Tilted:
 
     def _run(self, looks: Looks) -> Iterator[State]:
         q, sizes = self._question, stages(self._inputs)
-        boldness, ratio, percentile = np.ones(len(sizes)), RATIO, math.nan
+        boldness, ratio, percentile = np.ones(len(sizes)), min(RATIO, self._inputs / sizes[0]), math.nan
         cost = min(_FIRST, 0.4 * (self._budget - self._cost))
         for number in range(4000):
             surrogate = self._learn(looks)
@@ -305,7 +305,8 @@ class Tilted:
 
     def _next_cost(self) -> float:
         """Return what the next wave should cost, for the wanted width if that is not too far."""
-        spent = sum(w.cost for w in (self._waves[1:] or self._waves))
+        # By chance a wave may find nothing to look at.
+        spent = max(sum(w.cost for w in (self._waves[1:] or self._waves)), self._waves[-1].plan.cost)
         ratio = self._interval.half_width / self._half if self._half > 0 else math.inf
         wanted = spent * (1.1 * min(ratio, 1e3) ** 2 - 1)
         self._expected = min(self._cost + max(wanted, 0.0), self._budget)
@@ -354,7 +355,7 @@ def _next(wave: Recorder, sizes: list[int], inputs: int, boldness: np.ndarray) -
     """Return how much bolder each stage should be, and what all looks cost for each first one."""
     cost, variance = wave.by_stage
     if cost[0] <= 0 or variance.sum() <= 0:
-        return boldness, RATIO
+        return boldness, wave.plan.ratio
     part = np.sqrt((variance / variance.sum() + 0.02) / (cost / cost.sum() + 0.02))
     new = np.clip(boldness * part**0.5, 0.3, 3.0)
     return new / new[0], float(np.clip(cost.sum() / cost[0], 1.0, 50.0))

@@ -142,6 +142,15 @@ def test_stays_within_the_budget_and_counts_every_score() -> None:
         assert end.evaluations == pytest.approx(asked / INPUTS + 1.0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_inputs_make_few_stages_that_cost_what_is_planned(seed: int) -> None:
+    estimator = tilted(World(steep, seed=seed, inputs=150), 1e-9, max_evaluations=250)
+    end = last(estimator, estimator._space.reveal)  # type: ignore[attr-defined]
+    assert math.isfinite(end.kpp)
+    first = estimator._waves[0]
+    assert 0.4 * first.plan.cost < first.cost < 1.6 * first.plan.cost
+
+
 def test_replays_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
     world = World(steep)
 
