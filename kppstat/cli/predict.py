@@ -30,7 +30,7 @@ def predict(
     k: float = 1.0,
     data: str | None = None,
     performance: str = "top-1",
-    inputs: int = 400,
+    inputs: int = 1000,
     seed: int = 0,
     sensitivity: Annotated[bool, Parameter(negative="")] = False,
     noise_file: Path | None = None,

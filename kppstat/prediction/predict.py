@@ -42,7 +42,7 @@ def predict(
     sigma: float | None = None,
     k: float = 1.0,
     performance: Any = "top-1",
-    inputs: int = 400,
+    inputs: int = 1000,
     draws: int = DRAWS,
     seed: int = 0,
     sensitivity: bool = False,
