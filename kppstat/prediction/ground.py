@@ -122,11 +122,14 @@ class Ground:
         self.passes += len(numbers) * len(rows)
         return np.stack(found)
 
-    def chosen(self, spreads: Sequence[float], inputs: int) -> tuple[np.ndarray, np.ndarray]:
-        """Choose the inputs that are followed, and how much each stands for."""
+    def chosen(
+        self, spreads: Sequence[float], count: int, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose inputs, and how much each stands for; `among` some, of which the places are returned."""
+        rows = np.arange(len(self.outputs)) if among is None else among
         if isinstance(self.measure, Top1):
-            return choice.where_unclear(self.behind, spreads, inputs)
-        return choice.evenly(self.outputs, inputs)
+            return choice.where_unclear(self.behind[rows], spreads, count)
+        return choice.evenly(self.outputs[rows], count)
 
     def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
         """Return what the chosen inputs miss of the mean change, as far as a guess for every input tells."""

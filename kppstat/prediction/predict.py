@@ -224,9 +224,9 @@ def finished(
         return of_all(scores_there, ground.clean[rows], shares, level, total, low, high, missed)
 
     drawn = ground.scores(law_of(True, 1.0), rows, question.draws)
-    some = np.unique(np.linspace(0, len(rows) - 1, _WATCHED).astype(int))
+    some, part = ground.chosen([spread], _WATCHED, among=rows)
     seen = ground.watched(variation, rows[some], range(_INSTANCES))
-    notes = disagreements(drawn[:, some], seen, shares[some])
+    notes = disagreements(drawn[:, some], seen, part * shares[some])
     performances = of_everything(drawn)
     if notes:
         # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the

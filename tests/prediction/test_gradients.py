@@ -124,7 +124,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset]:
 @pytest.fixture(scope="module")
 def found(trained: tuple[Model, Dataset]) -> KppGradients:
     model, data = trained
-    return kpp_gradients(model, Variation(Gaussian(0.06)), data, 5, inputs=150)
+    return kpp_gradients(model, Variation(Gaussian(0.06)), data, 5, inputs=400)
 
 
 def test_they_come_with_the_prediction(trained: tuple[Model, Dataset], found: KppGradients) -> None:
@@ -149,7 +149,7 @@ def test_sigma_differentiates_like_the_difference_of_two_predictions(
     model, data = trained
     ends = []
     for s in (0.055, 0.065):
-        there = kpp_gradients(model, Variation(Gaussian(0.06), {"w2": Gaussian(s)}), data, 5, inputs=150)
+        there = kpp_gradients(model, Variation(Gaussian(0.06), {"w2": Gaussian(s)}), data, 5, inputs=400)
         ends.append(there.mean - found.depth * there.sd)
     assert found.by_sigma["w2"] == pytest.approx((ends[1] - ends[0]) / 0.01, rel=0.3, abs=0.02)
 

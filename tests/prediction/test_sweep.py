@@ -65,12 +65,12 @@ def test_derivatives_at_three_sigmas_tell_those_between(few_inputs: Path) -> Non
 
 def test_a_sweep_is_cheaper_than_its_sigmas_and_says_the_same(classifier: tuple[Model, Dataset]) -> None:
     model, data = classifier
-    found = predict_sweep(model, data, SIGMAS, inputs=200, draws=1024)
+    found = predict_sweep(model, data, SIGMAS, inputs=1000, draws=1024)
     assert [f.sigma for f in found] == list(SIGMAS)
     assert all(f.trusted for f in found), [f.notes for f in found]
     assert all(a.mean > b.mean and a.mse < b.mse for a, b in pairwise(found))
     for shared in found[1:4]:
-        own = predict(model, data, sigma=shared.sigma, inputs=200, draws=1024)
+        own = predict(model, data, sigma=shared.sigma, inputs=1000, draws=1024)
         assert shared.evaluations < 0.9 * own.evaluations
         assert shared.mse == pytest.approx(own.mse, rel=0.02)
         assert shared.mean == pytest.approx(own.mean, abs=0.004)
