@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.replay import Replay
 from benchmarks.table import write_table
 from kppstat.engine import Evaluation, Task
 from kppstat.sampling.audited import Audited
@@ -150,9 +151,8 @@ class Population:
 
     @classmethod
     def replayed(cls, path: Path) -> Population:
-        with np.load(path, allow_pickle=False) as data:
-            packed = data["correct"]
-        return cls(packed, None, 8 * packed.shape[1])
+        replay = Replay(path)
+        return cls(replay.packed, None, replay.inputs)
 
     def kpp(self, k: float) -> float:
         return float(self._order[max(math.ceil(k / 100 * len(self._order) - 1e-9), 1) - 1])

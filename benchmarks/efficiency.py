@@ -79,12 +79,13 @@ class Real:
     time_ratio: float
 
 
-def ideal(replay: Replay, k: float, n: int) -> float:
-    """Return the factor of an audit that knows everything but the instances.
+def ideal(replay: Replay, k: float) -> float:
+    """Return about which factor an audit has that knows everything but the instances, of which it takes as many.
 
     Each instance is decided by the likelihood ratio of its own performance against the percentile, both known, on
     inputs drawn in the proportion that tells instances near the percentile apart best; one below may err with 10 %, one
-    above with a tenth of k. No sequential test needs fewer inputs in expectation (Wald 1945, but for the overshoot).
+    above with a tenth of k. With these errors no sequential test needs fewer inputs in expectation (Wald 1945, but for
+    the overshoot); other errors, and luck with the width, may do a little better.
     """
     rows = np.random.default_rng(0).permutation(len(replay.packed))[:1500]
     near = np.argsort(np.abs(replay.performance - replay.kpp(k)))[:200]
@@ -100,7 +101,7 @@ def ideal(replay: Replay, k: float, n: int) -> float:
     needed = np.where(replay.performance[rows] <= at, math.log(10), math.log(10 / (k / 100)))
     with np.errstate(divide="ignore"):
         cost = np.minimum(needed / rate / replay.inputs, 1.0)
-    return n / (n * float(cost.mean()))
+    return 1 / float(cost.mean())
 
 
 def replayed(replay: Replay, k: float, plain: int, repetitions: int, *, given: bool) -> Row:
@@ -119,7 +120,7 @@ def replayed(replay: Replay, k: float, plain: int, repetitions: int, *, given: b
     low, high = np.quantile([r[0] for r in rows], [0.25, 0.75])
     return Row(
         replay.name, len(replay.sorted), float(replay.sorted.std()), k, "number given" if given else "half-width given",
-        repetitions, half, int(count), cost, size, factor, low, high, ideal(replay, k, plain),
+        repetitions, half, int(count), cost, size, factor, low, high, ideal(replay, k),
         float(np.mean([r[5] for r in rows])), float(np.mean([r[6] for r in rows])),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.prediction_networks import NETWORKS, make
+from benchmarks.table import write_table
 from kppstat.data import Dataset
 from kppstat.data import load as load_data
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
@@ -177,10 +178,7 @@ def keep(row: dict[str, object]) -> None:
         with path.open(newline="") as file:
             rows |= {f"{old['network']}_{float(old['sigma']):g}": old for old in csv.DictReader(file)}
     rows[f"{row['network']}_{row['sigma']:g}"] = row
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(r for r in rows.values() if r)
+    write_table([r for r in rows.values() if r], path)
 
 
 def figure(folder: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from kppstat.errors import NoiseError
 from kppstat.noise.model import NoiseModel
 from kppstat.noise.selective import Verified
 
@@ -47,6 +48,25 @@ class Variation:
         names = list(weight_names)
         patterns = [p for p in self.layers if p not in names and not any(fnmatchcase(n, p) for n in names)]
         return (*patterns, *(n for n in (self.verified.masks if self.verified else ()) if n not in names))
+
+    def require_matches(self, weight_names: Iterable[str]) -> None:
+        """Raise if a pattern, or the name of a verified weight, matches none of these weights.
+
+        Raises
+        ------
+        NoiseError
+
+        Examples
+        --------
+        >>> from kppstat.noise import Gaussian
+        >>> Variation(Gaussian(0.1), {"conv*": Gaussian(0.2)}).require_matches(["conv1", "fc"])
+        """
+        if stray := self.unmatched(weight_names):
+            raise NoiseError(
+                f"no weight is called {', '.join(repr(p) for p in stray)}",
+                where="--noise-file",
+                remedy="`kppstat check` lists the names",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain description, equal exactly when two variations are the same law."""

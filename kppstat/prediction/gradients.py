@@ -21,7 +21,7 @@ from kppstat.performance import Top1
 from kppstat.prediction import choice
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.margins import Margins, diagonal, margins
-from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_independent
+from kppstat.prediction.pilot import INSTANCES, PILOT, clean_outputs, instances, require_usable
 from kppstat.prediction.result import percentile
 from kppstat.prediction.smooth import Smooth, accuracy, drawn
 from kppstat.propagate import Calibration, calibrate, passages
@@ -144,7 +144,7 @@ def kpp_gradients(
     variation = variation_of(sigma, variation)
     model = model if isinstance(model, Model) else load(model)
     data = data if isinstance(data, Dataset) else load_data(data, model)
-    require_independent(model, variation)
+    require_usable(model, variation)
     head, tail = split(model.graph)
     require_rules(head, {w.name for w in model.weights})
     outputs = clean_outputs(model, data) if outputs is None else outputs

@@ -21,7 +21,7 @@ from kppstat.prediction import bend, choice
 from kppstat.prediction.distribution import scores
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_independent
+from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_usable
 from kppstat.propagate import Calibration, calibrate, forward
 from kppstat.propagate.moments import require_rules
 
@@ -81,7 +81,7 @@ class Ground:
         self.data = data if isinstance(data, Dataset) else load_data(data, self.model)
         self.seed, self.passes = seed, 0
         for variation in variations:
-            require_independent(self.model, variation)
+            require_usable(self.model, variation)
         self.head, self.tail = split(self.model.graph)
         require_rules(self.head, {w.name for w in self.model.weights})
         self.outputs = clean_outputs(self.model, self.data) if outputs is None else outputs

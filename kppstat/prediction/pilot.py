@@ -19,13 +19,14 @@ _BATCH = 250
 FIRST = 1 << 62  # number of the first pilot instance: no estimate ever uses the same
 
 
-def require_independent(model: Model, variation: Variation) -> None:
-    """Raise if the noise model makes weights depend on each other.
+def require_usable(model: Model, variation: Variation) -> None:
+    """Raise if a pattern matches no weight, or the noise model makes weights depend on each other.
 
     Raises
     ------
     NoiseError
     """
+    variation.require_matches(w.name for w in model.weights)
     if not all(variation.of(w.name).independent for w in model.weights):
         raise NoiseError(
             "a prediction needs weights that vary independently, and this noise model correlates them",

@@ -20,7 +20,7 @@ from kppstat.onnx_io import Model
 from kppstat.ops import lookup
 from kppstat.ops.moments import Moments
 from kppstat.prediction.head import split
-from kppstat.prediction.pilot import PILOT, instances, require_independent
+from kppstat.prediction.pilot import PILOT, instances, require_usable
 from kppstat.propagate import calibrate, passages
 from kppstat.propagate.forward import apply
 
@@ -93,7 +93,7 @@ def power(
             where="power",
             remedy="Give a range above 0, a resistance of 0 or more, and at least 1 input",
         )
-    require_independent(model, variation)
+    require_usable(model, variation)
     laws = {w.name: (variation.of(w.name), model.graph.constants[w.name]) for w in model.weights}
     devices = {name: conductances(noise, w, g_max) for name, (noise, w) in laws.items()}
     moments = {name: noise.moments(w) for name, (noise, w) in laws.items()}

@@ -293,11 +293,8 @@ class Audited:
     def _tighten(self, ids: np.ndarray, bracket: Bracket) -> None:
         """Narrow the interval by what the bounds of these instances say."""
         found = self._ends_of(ids, bracket)
-        if self._guarantee == "asymptotic":
-            # Intervals of several sizes do not hold at once, so one of them is taken and not what they share.
-            self._ends = min(self._ends, found, key=lambda ends: ends[1] - ends[0])
-        else:
-            self._ends = _meet(self._ends, found)
+        # Asymptotic intervals of several sizes do not hold at once, nor does the narrowest: the last one counts.
+        self._ends = found if self._guarantee == "asymptotic" else _meet(self._ends, found)
 
     def _ends_of(self, ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
         assert self._ledger is not None

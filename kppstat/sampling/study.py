@@ -17,7 +17,7 @@ import numpy as np
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.engine import Engine, Evaluator
-from kppstat.errors import NoiseError, SettingError
+from kppstat.errors import SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, performance_named
@@ -91,13 +91,7 @@ class Study:
         self.begun = time.monotonic()
         self.question, self.variation = question, variation
         self.model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
-        stray = variation.unmatched([w.name for w in self.model.weights])
-        if stray:
-            raise NoiseError(
-                f"no weight is called {', '.join(stray)}",
-                where="layers of the noise file",
-                remedy="`kppstat check` lists the names",
-            )
+        variation.require_matches(w.name for w in self.model.weights)
         self.data = data if isinstance(data, Dataset) else data_room.load(data, self.model)
         self.performance: Performance = performance_named(performance)
         evaluator = Evaluator(self.model, self.variation, self.data, self.performance, seed=question.seed)

@@ -107,7 +107,7 @@ class Session:
             self.data = _onnx_data(data, loaded)
             if checkpoint is None:
                 checkpoint = self.out.with_name(f"{self.out.name}.checkpoint")
-        self._check_patterns()
+        self.variation.require_matches(self.network.noisy)
         self.examples = Examples.split(self.data, plan.val_share, plan.val_inputs, plan.seed, self.device)
         self._check_group(self.network.group or 1)
         start = self.network.random(plan.seed) if plan.from_scratch else self.network.start
@@ -198,12 +198,6 @@ class Session:
             raise ModelError(f"cannot be run on the data: {reason}", where=self.source) from error
         sigma = equal_sigma(start, self.network.noisy, self.variation)
         return Scene(self.network, start, self.variation, sigma, inputs, outputs, self.plan.seed)
-
-    def _check_patterns(self) -> None:
-        wrong = self.variation.unmatched(self.network.noisy)
-        if wrong:
-            names = ", ".join(self.network.noisy[:8])
-            raise SettingError(f"no weight is called '{wrong[0]}'", where="noise", remedy=f"The weights are {names}")
 
     def _check_group(self, group: int) -> None:
         for rows, what in ((self.examples.train, "train on"), (self.examples.validation, "select on")):

@@ -20,7 +20,6 @@ from kppstat.sampling.result import shown
 from kppstat.stats.share import share_bound
 from kppstat.worst_case.attack import Attack
 from kppstat.worst_case.region import Region, largest
-from kppstat.worst_case.tensors import check_patterns
 
 CONFIDENCE = 0.95
 _PARTS = 16  # in which the inputs are shown to an instance, until it is sure to be better or worse
@@ -153,7 +152,7 @@ def check_chips(model: Model, variation: Variation, instances: int) -> None:
     ------
     SettingError
     """
-    check_patterns(variation, model)
+    variation.require_matches(w.name for w in model.weights)
     if instances < 1:
         raise SettingError(f"instances is {instances}", where="--instances", remedy="Give a whole number of 1 or more")
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from kppstat.errors import ModelError, SettingError
-from kppstat.noise import Variation
 from kppstat.onnx_io import Model
 from kppstat.worst_case.region import Region
 
@@ -40,26 +39,15 @@ def deviating(model: Model, names: tuple[str, ...], region: Region) -> tuple[str
     Raises
     ------
     SettingError
-        If there are none, or a pattern of the variation matches no weight.
+        If there are none.
+    NoiseError
+        If a pattern of the variation matches no weight.
     """
     if region.variation is None:
         return names
-    check_patterns(region.variation, model)
+    region.variation.require_matches(w.name for w in model.weights)
     moving = tuple(n for n in names if region.unit(n, model.graph.constants[n]).any())
     if not moving:
         what = "no weight deviates, so there is no density"
         raise SettingError(what, where="--norm density", remedy="Give a sigma above 0")
     return moving
-
-
-def check_patterns(variation: Variation, model: Model) -> None:
-    """Raise if a pattern of the variation matches no weight.
-
-    Raises
-    ------
-    SettingError
-    """
-    stray = variation.unmatched([w.name for w in model.weights])
-    if stray:
-        what = f"no weight of the model matches {', '.join(repr(p) for p in stray)}"
-        raise SettingError(what, where="--noise-file", remedy="See the names of weights with kppstat check")

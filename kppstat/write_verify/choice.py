@@ -20,7 +20,6 @@ from kppstat.onnx_io import Model, load
 from kppstat.performance import Top1
 from kppstat.propagate.forward import require_supported
 from kppstat.worst_case.network import Network
-from kppstat.worst_case.tensors import check_patterns
 from kppstat.write_verify.result import Selection
 from kppstat.write_verify.slopes import FIRST, cost, magnitudes, second_moments, sensitivity
 from kppstat.write_verify.swim import curvature
@@ -107,7 +106,7 @@ def select(
     law = verified if isinstance(verified, NoiseModel) else Gaussian(verified)
     model = model if isinstance(model, Model) else load(model, fold_batch_norm=fold_batch_norm)
     data = data if isinstance(data, Dataset) else data_room.load(data, model)
-    check_patterns(variation, model)
+    variation.require_matches(w.name for w in model.weights)
     network = _network(model, data, passes)
     count = round(fraction * network.size)
     gain = second_moments(model, network, variation) - second_moments(model, network, Variation(law))

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 from kppstat.array import normal_cdf
 from kppstat.data import Dataset
+from kppstat.demo import MODEL
 from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.noise import Correlated, Gaussian, Variation, normals
 from kppstat.onnx_io import Model
@@ -312,3 +313,8 @@ def test_a_guess_for_every_input_corrects_the_chosen_ones() -> None:
     before, after = np.std(errors, axis=0)
     assert after < 0.5 * before
     assert abs(np.mean(errors, axis=0)[1]) < 3 * after / np.sqrt(60)
+
+
+def test_a_pattern_that_matches_no_weight_is_a_mistake(few_inputs: Path) -> None:
+    with pytest.raises(NoiseError, match="no weight is called 'conv"):
+        predict(MODEL, str(few_inputs), Variation(Gaussian(0.1), {"conv*": Gaussian(0.2)}))

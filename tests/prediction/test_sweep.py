@@ -74,7 +74,7 @@ def test_a_sweep_is_cheaper_than_its_sigmas_and_says_the_same(classifier: tuple[
         assert shared.evaluations < 0.9 * own.evaluations
         assert shared.mse == pytest.approx(own.mse, rel=0.02)
         assert shared.mean == pytest.approx(own.mean, abs=0.004)
-        assert shared.sd == pytest.approx(own.sd, rel=0.15)
+        assert shared.sd == pytest.approx(own.sd, rel=0.05)
 
 
 def test_no_noise_and_a_sigma_twice_in_a_sweep(classifier: tuple[Model, Dataset]) -> None:

@@ -108,7 +108,7 @@ def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
     assert end.low <= end.kpp <= end.high
     found = estimator.findings()
     assert found is not None
-    assert 0 < found.hidden_mass < 0.2
+    assert 0 < found.hidden_mass < 0.1
     assert "exactly" in " ".join(estimator.notes)
 
 

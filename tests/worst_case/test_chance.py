@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from kppstat.data import Dataset
 from kppstat.engine import Evaluator
-from kppstat.errors import SettingError
+from kppstat.errors import NoiseError, SettingError
 from kppstat.noise import (
     Conductance,
     Correlated,
@@ -100,5 +100,5 @@ def test_chips_are_counted_as_if_shown_everything(sigma: float, attack: Attack) 
 def test_bad_questions_name_the_option(attack: Attack) -> None:
     with pytest.raises(SettingError, match="instances is 0"):
         probability(attack, Variation(Gaussian(0.1)), instances=0)
-    with pytest.raises(SettingError, match="no weight of the model matches 'fc\\*'"):
+    with pytest.raises(NoiseError, match="no weight is called 'fc\\*'"):
         probability(attack, Variation(Gaussian(0.1), {"fc*": Gaussian(0.2)}), instances=3)

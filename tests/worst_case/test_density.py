@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 from kppstat import data
-from kppstat.errors import SettingError
+from kppstat.errors import KppstatError
 from kppstat.noise import (
     Correlated,
     FourLevel,
@@ -133,6 +133,6 @@ def test_only_normal_deviations_of_weights_have_a_density() -> None:
     ],
 )
 def test_bad_questions_name_the_option(settings: dict, named: str, lenet: Model, few: data.Dataset) -> None:
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(KppstatError) as caught:
         Attack(lenet, 0.1, **{"norm": "density", "data": few, **settings})
     assert caught.value.where == named

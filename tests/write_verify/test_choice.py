@@ -6,7 +6,7 @@ import pytest
 import kppstat
 from kppstat.data import Dataset
 from kppstat.engine import Evaluator
-from kppstat.errors import NoiseError, SettingError
+from kppstat.errors import KppstatError, NoiseError
 from kppstat.noise import Gaussian, Variation, WriteVerify, read
 from kppstat.onnx_io import Model
 from kppstat.performance import Top1
@@ -85,7 +85,7 @@ def test_all_or_none_may_be_verified_under_any_law(lenet: Model, few: Dataset) -
     ],
 )
 def test_bad_settings_name_the_option(settings: dict, named: str, lenet: Model, few: Dataset) -> None:
-    with pytest.raises(SettingError) as caught:
+    with pytest.raises(KppstatError) as caught:
         select(lenet, **{"fraction": 0.1, "verified": 0.01, "sigma": 0.1, "data": few, **settings})
     assert caught.value.where == named
 
