@@ -45,8 +45,9 @@ _FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
 _WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
 #: Of the spread of the pilot: nothing is expected more closely than this.
 _LEAST_SPREAD = 0.3
-#: A wave may cost this many times what it should; chance leaves out the rest.
-_TOLERANCE = 1.5
+#: Of the budget that is left: what a wave should cost at most, what it may cost (chance leaves out the rest, and what
+#: it leaves out late makes weights heavy), and below which share of the whole budget no other wave pays.
+_PLANNED, _ALLOWED, _TOO_LITTLE = 0.9, 0.95, 0.05
 #: Below this correlation of the surrogate, and below this factor over plain Monte Carlo, the reader is told.
 _TELLS, _PAYS = 0.3, 5.0
 #: Share of what waves cost that bounding the mass of hidden failures may cost.
@@ -249,7 +250,8 @@ class Tilted:
 
     def _run(self, looks: Looks) -> Iterator[State]:
         q, sizes = self._question, stages(self._inputs)
-        boldness, ratio, percentile = np.ones(len(sizes)), min(RATIO, self._inputs / sizes[0]), math.nan
+        boldness, onward, percentile = np.ones(len(sizes)), np.ones(len(sizes)), math.nan
+        onward[0] = min(RATIO, self._inputs / sizes[0])
         cost = min(_FIRST, 0.4 * (self._budget - self._cost))
         for number in range(4000):
             surrogate = self._learn(looks)
@@ -257,8 +259,8 @@ class Tilted:
                 percentile = self._first_percentile(surrogate)
             middle = float(np.median(self._pilot))
             looks.learn(percentile, middle)
-            most = min(_TOLERANCE * cost, 0.85 * (self._budget - self._cost))
-            plan = Plan(number, cost, most, percentile, q.p, boldness, self._near(percentile), ratio)
+            most = _ALLOWED * (self._budget - self._cost)
+            plan = Plan(number, cost, most, percentile, q.p, boldness, self._near(percentile), onward)
             wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
             for _ in wave.run():
                 yield self._state("looking at instances")
@@ -268,12 +270,12 @@ class Tilted:
             yield from self._bound(looks, wave, percentile)
             converged = self._converged()
             left = self._budget - self._cost
-            if converged or left < max(2.0, 0.03 * self._budget):
+            if converged or left < max(2.0, _TOO_LITTLE * self._budget):
                 yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
                 return
-            boldness, ratio = _next(wave, sizes, self._inputs, boldness)
+            boldness, onward = _next(wave, boldness)
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
-            cost = min(self._next_cost(), 0.85 * left if left > 10 else left)
+            cost = min(self._next_cost(), _PLANNED * left)
 
     def _near(self, percentile: float) -> tuple[float, ...]:
         """Return points on the way to the ends of the interval, which will be narrower after the next wave."""
@@ -351,11 +353,12 @@ class Tilted:
         )
 
 
-def _next(wave: Recorder, sizes: list[int], inputs: int, boldness: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return how much bolder each stage should be, and what all looks cost for each first one."""
+def _next(wave: Recorder, boldness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much bolder each stage should be, and what it costs from each stage on for each unit of that stage."""
     cost, variance = wave.by_stage
     if cost[0] <= 0 or variance.sum() <= 0:
-        return boldness, wave.plan.ratio
+        return boldness, wave.plan.onward
     part = np.sqrt((variance / variance.sum() + 0.02) / (cost / cost.sum() + 0.02))
     new = np.clip(boldness * part**0.5, 0.3, 3.0)
-    return new / new[0], float(np.clip(cost.sum() / cost[0], 1.0, 50.0))
+    after = np.cumsum(cost[::-1])[::-1]
+    return new / new[0], np.clip(after / np.where(cost > 0, cost, np.inf), 1.0, 50.0)

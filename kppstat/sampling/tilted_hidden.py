@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kppstat.sampling.tilted_ledger import Looks
+from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.stats.audit import LOWER
 from kppstat.stats.share import share_bound
 
@@ -62,7 +62,8 @@ class HiddenMass:
             shown = ledger.book.evidence(open_, self.threshold, LOWER) >= needed
             seen = ledger.book.seen(open_)
             open_ = open_[~shown & (seen < inputs)]
-            wanted = np.minimum(2 * ledger.book.seen(open_), inputs).astype(np.int64)
+            # Chance may have left out the first look at some.
+            wanted = np.clip(2 * ledger.book.seen(open_), min(stages(inputs)[0], inputs), inputs).astype(np.int64)
             if ledger.cost - before + float((wanted - ledger.book.seen(open_)).sum()) / inputs > 2 * most:
                 break  # those left open count as failures
             yield from self._looks.more(open_, wanted)

@@ -30,7 +30,7 @@ _PER_EVENT, _EVENTS, _LEAST, _MOST = 5.0, (200.0, 2000.0), 20_000, 20_000_000
 #: Of the expected cost of first looks, for the nominal share.
 NOMINAL = 0.25
 #: What all looks cost for each first look, before a wave has told.
-RATIO = 12.0
+RATIO = 18.0
 #: An instance goes on with at least this probability, whatever little is known of it says.
 CARRY = 0.12
 #: Streams of random words, one for each purpose; instances never draw from them.
@@ -57,8 +57,8 @@ class Plan:
         How much more or less each stage is to be reached than the rule says.
     near : tuple of float
         Where else the distribution function must be known well: towards the ends of the interval.
-    ratio : float
-        What all looks cost for each first look.
+    onward : ndarray, shape (stages,)
+        What a stage and all later ones are expected to cost, for each unit that the stage itself costs.
     """
 
     number: int
@@ -67,8 +67,8 @@ class Plan:
     percentile: float
     p: float
     boldness: np.ndarray
-    near: tuple[float, ...] = ()
-    ratio: float = RATIO
+    near: tuple[float, ...]
+    onward: np.ndarray
 
 
 @dataclass
@@ -118,10 +118,12 @@ class Recorder:
             if stage:
                 better = self._better(alive, spread[alive], size)
                 now = came * np.clip(self._rate(law[:, alive], better, price, stage) / came, CARRY, 1.0)
-            # What the budget does not allow, chance leaves out.
-            expected, left = price * float((now / came).sum()), max(self.plan.most - self.cost, 0.0)
+            # What the budget does not allow, chance leaves out: as early as it can be foreseen, because those left
+            # out late, when they cost most, make the weights of the others heavy.
+            expected = price * float((now / came).sum()) * self.plan.onward[stage]
+            left = max(self.plan.most - self.cost, 0.0)
             if expected > left:
-                now = now * max(0.9 * left / expected, 1e-9)
+                now = now * max(0.95 * left / expected, 1e-9)
             go = self._chosen(now / came, stage)
             alive = alive[go]
             reach[alive] = now[go]
@@ -221,7 +223,7 @@ class Recorder:
     def _plan_inclusion(self, law: np.ndarray, shares: np.ndarray, sizes: list[int]) -> None:
         """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
         plan, price = self.plan, sizes[0] / self.looks.inputs
-        per_look = price * (plan.ratio if len(sizes) > 1 else 1.0)
+        per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
         prior = law[1] ** 2 * LOGISTIC**2
         noise = self.looks.first_noise(law[0], sizes[0])
