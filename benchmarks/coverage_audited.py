@@ -34,6 +34,8 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
 
 CONFIDENCE = 0.95
+#: What is asked of each guarantee: an asymptotic interval may fall short where instances are few.
+ASKED = {"exact": 0.95, "anytime": 0.95, "asymptotic": 0.93}
 INPUTS = 200
 
 
@@ -193,10 +195,12 @@ def measure(population: Population, setting: Setting, guarantee: str, replicatio
         widths.append(state.half_width)
         costs.append(state.evaluations)
     covered = [1 - n / replications for n in (below + above, by_clock, ever)]
-    slack = 3 * math.sqrt(CONFIDENCE * (1 - CONFIDENCE) / replications)
+    least = ASKED[guarantee]
+    slack = 3 * math.sqrt(least * (1 - least) / replications)
+    promised = covered[:1] if guarantee == "asymptotic" else covered
     return Row(
         setting.name, setting.k, guarantee, replications, covered[0], covered[1], covered[2], slack, below, above,
-        float(np.median(widths)), float(np.median(costs)), min(covered) >= CONFIDENCE - slack,
+        float(np.median(widths)), float(np.median(costs)), min(promised) >= least - slack,
     )  # fmt: skip
 
 
@@ -219,12 +223,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=1000)
     parser.add_argument("--only", default="", help="part of a setting's name")
+    parser.add_argument("--guarantee", nargs="*", default=list(ASKED), choices=list(ASKED))
     parser.add_argument("--replay", type=Path, help="folder of replayed instances")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage_audited.csv")
     options = parser.parse_args()
     rows: list[Row] = []
     for population, setting in cases(options.replay, options.only):
-        for guarantee in ("exact", "anytime"):
+        for guarantee in options.guarantee:
             if setting.reversed_pilot and guarantee == "anytime":
                 continue  # there the pilot counts, so it must be drawn from the population
             begun = time.perf_counter()
