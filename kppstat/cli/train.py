@@ -148,9 +148,10 @@ def _introduce(session: Session) -> None:
     settings = [f"{name} {value}" for name, value in session.strategy.to_dict().items() if name != "strategy"]
     if settings:
         err.print(f"settings: {', '.join(settings)}", style="dim", soft_wrap=True)
+    mixed = ", products in bfloat16" if session.scene.precision.itemsize < 4 else ""
     err.print(
         f"{len(examples.train):,} inputs to train on and {len(examples.validation):,} to select on, from "
-        f"{session.data.source}, on {session.device}; loss: {session.objective.name}",
+        f"{session.data.source}, on {session.device}{mixed}; loss: {session.objective.name}",
         style="dim",
         soft_wrap=True,
     )

@@ -16,6 +16,7 @@ from kppstat.errors import SettingError
 from kppstat.noise import Variation
 from kppstat.training.network import Network, Values
 from kppstat.training.objective import Objective
+from kppstat.training.precision import products_in, raised
 from kppstat.training.variation import programmed
 
 
@@ -37,6 +38,8 @@ class Scene:
     outputs : Tensor
         What the network gives for them.
     seed : int
+    precision : torch.dtype
+        Type that products in training are computed in: see `Step.run`.
     """
 
     network: Network
@@ -46,6 +49,7 @@ class Scene:
     inputs: Values
     outputs: Tensor
     seed: int
+    precision: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +84,14 @@ class Step:
     progress: float
 
     def run(self, values: Mapping[str, Tensor], keep: Sequence[str] = ()) -> tuple[Tensor, Values]:
-        """Return the outputs, and the values of `keep`, with these weights."""
-        return self.scene.network.run(values, self.scene.network.statistics, self.inputs, training=True, keep=keep)
+        """Return the outputs, and the values of `keep`, with these weights, as float32 whatever the precision.
+
+        Weights, their deviations, losses and the optimiser stay in float32.
+        """
+        network = self.scene.network
+        with products_in(self.scene.precision, self.targets.device):
+            found = network.run(values, network.statistics, self.inputs, training=True, keep=keep)
+        return raised(*found)
 
     def loss(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return the loss with these weights."""
