@@ -47,7 +47,8 @@ def train(
     """Train a model for its k-th percentile performance (KPP) under device variation.
 
     Part of the data is kept for validation: the weights of the epoch with the best KPP there are written. What they are
-    worth is told by data that was not trained on: with --test at once, or by `kppstat estimate`.
+    worth is told by data that was not trained on: with --test at once, or by `kppstat estimate`. Training uses a GPU
+    where there is one, with products in bfloat16, and float32 elsewhere.
 
     Parameters
     ----------
