@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from kppstat.training.network import Values
-
 
 def fast_precision(device: torch.device) -> torch.dtype:
     """Return bfloat16 where a GPU computes products in it, and float32 elsewhere.
@@ -30,10 +28,6 @@ def products_in(precision: torch.dtype, device: torch.device) -> Iterator[None]:
         yield
 
 
-def raised(outputs: Tensor, kept: Values) -> tuple[Tensor, Values]:
-    """Return values that were computed in bfloat16 as float32, and all others as they are."""
-
-    def one(value: Tensor) -> Tensor:
-        return value.float() if value.dtype == torch.bfloat16 else value
-
-    return one(outputs), {name: one(value) for name, value in kept.items()}
+def raised(value: Tensor) -> Tensor:
+    """Return a value that was computed in bfloat16 as float32, and any other as it is."""
+    return value.float() if value.dtype == torch.bfloat16 else value

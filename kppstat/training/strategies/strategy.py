@@ -83,19 +83,30 @@ class Step:
     member: int
     progress: float
 
-    def run(self, values: Mapping[str, Tensor], keep: Sequence[str] = ()) -> tuple[Tensor, Values]:
+    def run(
+        self, values: Mapping[str, Tensor], *, measured: Values | None = None, keep: Sequence[str] = ()
+    ) -> tuple[Tensor, Values]:
         """Return the outputs, and the values of `keep`, with these weights, as float32 whatever the precision.
 
-        Weights, their deviations, losses and the optimiser stay in float32.
+        Weights, their deviations, losses and the optimiser stay in float32. Batch normalisations use the statistics of
+        these inputs under these weights, or `measured`.
         """
         network = self.scene.network
         with products_in(self.scene.precision, self.targets.device):
-            found = network.run(values, network.statistics, self.inputs, training=True, keep=keep)
-        return raised(*found)
+            outputs, kept = network.run(
+                values, network.statistics, self.inputs, training=True, measured=measured, keep=keep
+            )
+        return raised(outputs), {name: raised(value) for name, value in kept.items()}
 
-    def loss(self, values: Mapping[str, Tensor]) -> Tensor:
+    def measured(self, values: Mapping[str, Tensor]) -> Values:
+        """Return the statistics that batch normalisations meet with these weights; gradients flow through them."""
+        with products_in(self.scene.precision, self.targets.device):
+            found = self.scene.network.measured(values, self.inputs)
+        return {name: raised(value) for name, value in found.items()}
+
+    def loss(self, values: Mapping[str, Tensor], *, measured: Values | None = None) -> Tensor:
         """Return the loss with these weights."""
-        return self.objective(self.run(values)[0], self.targets)
+        return self.objective(self.run(values, measured=measured)[0], self.targets)
 
     def dealt(self, count: int) -> list[Step]:
         """Return steps that share the inputs out: `count` at most, one where the network takes a fixed number."""
