@@ -61,6 +61,10 @@ def complete(row: Row, ours: Row | None) -> None:
             row[f"behind{k}"] = quantile(theirs, k / 100) - quantile(values, k / 100)
 
 
+def _strategies(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row["strategy"] for row in rows))
+
+
 def _median(rows: list[Row], strategy: str) -> float:
     return float(np.median([row["kpp1"] for row in rows if row["strategy"] == strategy]))
 
@@ -87,17 +91,15 @@ def table(rows: Iterable[Row], path: Path) -> None:
 
 def figure(found: dict[tuple[str, float], list[Row]]) -> None:
     """Draw KPP(1) with its interval, mean and clean accuracy of every network, where enough strategies are compared."""
-    found = {key: rows for key, rows in found.items() if len({row["strategy"] for row in rows}) >= ENOUGH}
-    names = {key: list(dict.fromkeys(row["strategy"] for row in rows))[::-1] for key, rows in found.items()}
-    columns = min(len(found), 2)
-    lines = -(-len(found) // columns)
+    found = {key: rows for key, rows in found.items() if len(_strategies(rows)) >= ENOUGH}
+    # In the order of the task that has most of them.
+    most_first = sorted(found.values(), key=lambda rows: -len(_strategies(rows)))
+    names = list(dict.fromkeys(name for rows in most_first for name in _strategies(rows)))[::-1]
+    places = {name: i for i, name in enumerate(names)}
     with house_style():
-        drawing = new_figure(2, lines * (0.14 * max(map(len, names.values())) + 0.55))
-        panels = np.ravel(drawing.subplots(lines, columns, squeeze=False))
-        for panel in panels[len(found) :]:
-            panel.set_axis_off()
-        for axes, ((task, sigma), rows) in zip(panels, found.items(), strict=False):
-            places = {name: i for i, name in enumerate(names[task, sigma])}
+        drawing = new_figure(2, 0.16 * len(names) + 0.75)
+        panels = np.ravel(drawing.subplots(1, len(found), sharey=True, squeeze=False))
+        for axes, ((task, sigma), rows) in zip(panels, found.items(), strict=True):
             for row in rows:
                 seeds = sorted(other["seed"] for other in rows if other["strategy"] == row["strategy"])
                 y = places[row["strategy"]] + (0.2 * (seeds.index(row["seed"]) - (len(seeds) - 1) / 2))
