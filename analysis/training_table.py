@@ -25,7 +25,7 @@ from kppstat.style import ACCENT, FILL, INK, MUTED, house_style, new_figure, sav
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "kpp"
-ENOUGH = 4  # strategies, for a panel of the figure
+ENOUGH = 5  # strategies, for a panel of the figure
 Row = dict[str, Any]
 
 
