@@ -66,7 +66,7 @@ def fashion(folder: Path, size: int, tests: int) -> Task:
 
 
 def cifar(folder: Path, size: int, tests: int) -> Task:
-    """Return the residual network (``model.onnx`` in `folder`) with images of the first training sheet and of the test sheet.
+    """Return the residual network (``model.onnx`` in `folder`) with images of the first training and the test sheet.
 
     The network was trained on all training sheets by its makers, so its clean accuracy on them is no test; the test
     images are those of the test sheet. Its batch normalisations are trained too, and not folded into the weights. The
