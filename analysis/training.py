@@ -4,10 +4,11 @@
                                 [--train 6000] [--epochs 4] [--test 1000] [--instances 600]
 
 TASK and the FOLDER of its data are told in `training_tasks.py`. WORK takes the trained networks and one JSON file for
-each row; rows that are there are not made again, so an interrupted run goes on, and `training_table.py WORK` writes
-tables and figures of what is there. Every strategy is trained at each learning rate, and with each of its `SETTINGS`
-that are published; a tenth of the training inputs selects among them, and the epoch. Test inputs are read once, at the
-end. Cost is CPU time of one thread: that of a step in units of a plain step is measured beside it in one process.
+each row; rows that are there are not made again, so an interrupted run goes on, and networks that are there are only
+judged again where --test or --instances differ. `training_table.py WORK` writes tables and figures of what is there.
+Every strategy is trained at each learning rate, and with each of its `SETTINGS` that are published; a tenth of the
+training inputs selects among them, and the epoch. Test inputs are read once, at the end. Cost is CPU time of one
+thread: that of a step in units of a plain step is measured beside it in one process.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ CENSORED = "rcg-by-gradient"
 STEPS = 12  # timed for each strategy
 
 
-def row_of(task: Task, name: str, sigma: float, plans: list[Plan], instances: int, out: Path) -> dict[str, Any]:
-    """Train with a strategy and judge the network that validates best; ``none`` is the network as it was given."""
+def trained(task: Task, name: str, sigma: float, plans: list[Plan], out: Path) -> dict[str, Any]:
+    """Train with a strategy and keep the network that validates best; ``none`` is the network as it was given."""
     of, alternatives = name, SETTINGS.get(name, [{}])
-    path, row = task.model, {"lr": 0.0, "settings": {}, "best_epoch": 0, "seconds": 0.0, "step": 0.0, "trained": 0}
+    row: dict[str, Any] = {
+        "lr": 0.0, "settings": {}, "best_epoch": 0, "seconds": 0.0, "step": 0.0, "trained": 0
+    }  # fmt: skip
     if name == CENSORED:
         begun = time.process_time()
         noise = censoring(task.model, data=_dataset(task.model, task.train), sigma=sigma).best
@@ -55,15 +58,21 @@ def row_of(task: Task, name: str, sigma: float, plans: list[Plan], instances: in
         done = session.finish()
         row["trained"] += 1
         if done.best.kpp > best:
-            best, path = done.best.kpp, trial.replace(out)
+            best = done.best.kpp
+            trial.replace(out)
             row |= {"lr": plan.lr, "settings": settings, "best_epoch": done.best.number}
             row["seconds"] = time.process_time() - begun
     if name != "none":
         row["step"] = overhead(task, of, sigma, plans[0], row["settings"], out)
+    return row
+
+
+def judged(task: Task, path: Path, sigma: float, instances: int) -> dict[str, Any]:
+    """Judge a network on the test inputs."""
     begun = time.process_time()
     found = judge(path, data=_dataset(path, task.test), sigma=sigma, instances=instances, seed=7, workers=1)
     measured = {n: getattr(found, n) for n in ("clean", "mean", "sd", "nll", "ece", "epistemic")}
-    return {**row, **measured, "judging": time.process_time() - begun, "accuracies": found.accuracies.tolist()}
+    return {**measured, "judging": time.process_time() - begun, "accuracies": found.accuracies.tolist()}
 
 
 def overhead(task: Task, name: str, sigma: float, plan: Plan, settings: dict[str, float], out: Path) -> float:
@@ -113,16 +122,20 @@ def main() -> None:
         plans = [Plan(epochs=asked.epochs, seed=seed, lr=float(lr), **VALIDATION) for lr in asked.lr.split(",")]
         for name in asked.only.split(","):
             label = f"{asked.task}-{asked.sigma:g}-{name}-{seed}"
-            asked_for = {
+            training = {
                 "task": asked.task, "strategy": name, "sigma": asked.sigma, "seed": seed, "epochs": asked.epochs,
-                "rates": asked.lr, "train_inputs": len(task.train[1]), "test_inputs": len(task.test[1]),
-                "instances": asked.instances,
+                "rates": asked.lr, "train_inputs": len(task.train[1]),
             }  # fmt: skip
-            record = asked.work / f"{label}.json"
-            if record.exists() and json.loads(record.read_text()).items() >= asked_for.items():
+            judging = {"test_inputs": len(task.test[1]), "instances": asked.instances}
+            record, network = asked.work / f"{label}.json", asked.work / f"{label}.onnx"
+            row = json.loads(record.read_text()) if record.exists() else {}
+            if row.items() >= (training | judging).items():
                 continue
-            row = row_of(task, name, asked.sigma, plans, asked.instances, asked.work / f"{label}.onnx")
-            record.write_text(json.dumps({**asked_for, **row}))
+            if not row.items() >= training.items():
+                row = training | trained(task, name, asked.sigma, plans, network)
+            path = task.model if name == "none" else network
+            row |= judging | judged(task, path, asked.sigma, asked.instances)
+            record.write_text(json.dumps(row))
             print(label, {n: round(v, 4) for n, v in row.items() if isinstance(v, float)}, flush=True)
 
 

@@ -50,6 +50,26 @@ def _measured(node: Node) -> tuple[str, str]:
     return f"{node.outputs[0]}/batch mean", f"{node.outputs[0]}/batch variance"
 
 
+def measured(graph: Graph, values: Mapping[str, Tensor], inputs: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Return the names of all running statistics and, in their place, those of one mini-batch; gradients flow through.
+
+    Parameters
+    ----------
+    graph : Graph
+        As `in_training` returned it.
+    values, inputs : mapping of str to Tensor
+    """
+    nodes = [n for n in graph.nodes if n.op == "BatchNormalization" and len(n.outputs) == 3]
+    if not nodes:
+        return []
+    found = forward(graph, inputs, values, keep=[name for n in nodes for name in n.outputs[1:]])
+    return [
+        (n.inputs[place], found[name])
+        for n in nodes
+        for place, name in zip((_MEAN, _VARIANCE), n.outputs[1:], strict=True)
+    ]
+
+
 def measure(graph: Graph, values: Mapping[str, Tensor], batches: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the running statistics over all inputs: the mean, and the variance within and between mini-batches.
 
@@ -61,19 +81,15 @@ def measure(graph: Graph, values: Mapping[str, Tensor], batches: Iterable[dict[s
     batches : iterable of dict of str to Tensor
         Mini-batches of equal size.
     """
-    nodes = [n for n in graph.nodes if n.op == "BatchNormalization" and len(n.outputs) == 3]
-    names = [name for n in nodes for name in n.outputs[1:]]
-    means: dict[str, list[Tensor]] = {n.inputs[_MEAN]: [] for n in nodes}
-    variances: dict[str, list[Tensor]] = {n.inputs[_VARIANCE]: [] for n in nodes}
+    found: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for inputs in batches:
-            found = forward(graph, inputs, values, keep=names)
-            for n in nodes:
-                means[n.inputs[_MEAN]].append(found[n.outputs[1]])
-                variances[n.inputs[_VARIANCE]].append(found[n.outputs[2]])
+            for name, value in measured(graph, values, inputs):
+                found.setdefault(name, []).append(value)
     result: dict[str, Tensor] = {}
-    for n in nodes:
-        m, v = torch.stack(means[n.inputs[_MEAN]]), torch.stack(variances[n.inputs[_VARIANCE]])
-        result[n.inputs[_MEAN]] = m.mean(0)
-        result[n.inputs[_VARIANCE]] = v.mean(0) + m.var(0, correction=0)
+    for n in graph.nodes:
+        if n.op == "BatchNormalization" and len(n.outputs) == 3:
+            m, v = torch.stack(found[n.inputs[_MEAN]]), torch.stack(found[n.inputs[_VARIANCE]])
+            result[n.inputs[_MEAN]] = m.mean(0)
+            result[n.inputs[_VARIANCE]] = v.mean(0) + m.var(0, correction=0)
     return result

@@ -15,7 +15,7 @@ from kppstat.errors import ModelError
 from kppstat.graph import Node, Weight
 from kppstat.onnx_io import Model, save
 from kppstat.propagate import describe, forward, unsupported
-from kppstat.training.batch_norm import in_training, measure, statistics_of
+from kppstat.training.batch_norm import in_training, measure, measured, statistics_of
 from kppstat.training.network import Network, Site, Values
 
 #: Reasons, as the import words them, for which a tensor is exact and yet learnt.
@@ -66,12 +66,17 @@ class GraphNetwork(Network):
         inputs: Values,
         *,
         training: bool,
+        measured: Values | None = None,
         keep: Sequence[str] = (),
     ) -> tuple[Tensor, Values]:
         """Compute the graph with these values in the place of its constants."""
-        graph = self.in_training if training else self.graph
-        found = forward(graph, inputs, {**statistics, **values}, keep=keep)
+        graph = self.in_training if training and not measured else self.graph
+        found = forward(graph, inputs, {**statistics, **(measured or {}), **values}, keep=keep)
         return found[self.graph.outputs[0].name], {name: found[name] for name in keep}
+
+    def measured(self, values: Mapping[str, Tensor], inputs: Values) -> Values:
+        """Return the statistics of one mini-batch, with gradients."""
+        return dict(measured(self.in_training, values, inputs))
 
     def refreshed(self, values: Mapping[str, Tensor], batches: Iterable[Values]) -> Values:
         """Measure the running statistics of batch normalisations without device variation."""

@@ -27,6 +27,9 @@ from kppstat.stats.order import quantile, quantile_interval
 from kppstat.stats.paired import paired_difference
 from kppstat.training.confidence import calibration_error, entropy, probabilities
 
+#: Percentiles, in percent, that a judgement is told in.
+PERCENTILES = (5.0, 1.0, 0.1)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Judgement:
@@ -75,9 +78,31 @@ class Judgement:
         """Return the empirical KPP."""
         return quantile(self.accuracies, k / 100)
 
+    @property
+    def worst(self) -> float:
+        """Accuracy of the worst instance that was drawn; the worst case of all is there or below."""
+        return float(self.accuracies.min())
+
     def interval(self, k: float, confidence: float = 0.95) -> Interval:
-        """Return the exact interval for the KPP."""
-        return quantile_interval(self.accuracies, k / 100, confidence)
+        """Return the exact interval for the KPP.
+
+        It reaches to 0, or to 1, where there are too few instances for that side: at 95 % KPP(1) takes 368 of them and
+        KPP(0.1) 3,688 (`kppstat.stats.order.smallest_size`).
+        """
+        return quantile_interval(self.accuracies, k / 100, confidence).clipped(0, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the accuracies as plain values, and the KPP at `PERCENTILES`."""
+        intervals = {f"{k:g}": (self.kpp(k), self.interval(k)) for k in PERCENTILES}
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "instances": self.accuracies.size,
+            "kpp": {k: {"kpp": kpp, "ci_low": i.low, "ci_high": i.high} for k, (kpp, i) in intervals.items()},
+            "confidence": 0.95,
+        }
+
+
+_PLAIN = ("model", "clean", "mean", "sd", "worst", "nll", "ece", "epistemic", "data_sha256", "noise", "seed")
 
 
 def judge(
@@ -169,7 +194,7 @@ def compared(one: Judgement, other: Judgement, k: float, confidence: float = 0.9
         if getattr(one, what) != getattr(other, what):
             name = "data" if what == "data_sha256" else what
             raise DataError(f"the {name} of the two judgements differ", remedy="Judge both in the same way")
-    return paired_difference(one.accuracies, other.accuracies, k / 100, confidence)
+    return paired_difference(one.accuracies, other.accuracies, k / 100, confidence).clipped(-1, 1)
 
 
 def _outputs(evaluator: Evaluator, instances: int, workers: int) -> Iterator[np.ndarray]:

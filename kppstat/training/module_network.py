@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,12 +53,53 @@ class ModuleNetwork(Network):
         inputs: Values,
         *,
         training: bool,
+        measured: Values | None = None,
         keep: Sequence[str] = (),
     ) -> tuple[Tensor, Values]:
         """Call the module with these values in the place of its parameters."""
         # In training mode a module overwrites its buffers, so it is given copies.
         buffers = {n: b.clone() for n, b in statistics.items()} if training else statistics
-        return self._call({**values, **buffers}, inputs, training=[self.module] if training else [], keep=keep)
+        state, parts = {**values, **buffers}, [self.module] if training else []
+        if not training or not measured:
+            return self._call(state, inputs, training=parts, keep=keep)
+
+        def renormalised(name: str, norm: _BatchNorm) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+            mean, variance = measured[f"{name}.running_mean"], measured[f"{name}.running_var"]
+            return lambda _, args, __: _normalised(args[0], mean, variance, norm)
+
+        norms = [(name, norm) for name, norm in self._norms() if f"{name}.running_mean" in measured]
+        hooks = [norm.register_forward_hook(renormalised(name, norm)) for name, norm in norms]
+        try:
+            return self._call(state, inputs, training=parts, keep=keep)
+        finally:
+            for h in hooks:
+                h.remove()
+
+    def measured(self, values: Mapping[str, Tensor], inputs: Values) -> Values:
+        """Return the statistics of one mini-batch, with gradients."""
+        found: Values = {}
+
+        def remember(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
+            def hook(_: nn.Module, args: tuple[Tensor]) -> None:
+                over = (0, *range(2, args[0].ndim))
+                found[f"{name}.running_mean"] = args[0].mean(over)
+                found[f"{name}.running_var"] = args[0].var(over, correction=0)
+
+            return hook
+
+        hooks = [norm.register_forward_pre_hook(remember(name)) for name, norm in self._norms()]
+        try:
+            if hooks:
+                self.run(values, self.statistics, inputs, training=True)
+        finally:
+            for h in hooks:
+                h.remove()
+        return found
+
+    def _norms(self) -> list[tuple[str, _BatchNorm]]:
+        """Return the batch normalisations that keep running statistics."""
+        named = self.module.named_modules()
+        return [(n, m) for n, m in named if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
     def refreshed(self, values: Mapping[str, Tensor], batches: Iterable[Values]) -> Values:
         """Measure the running statistics of batch normalisations without device variation."""
@@ -145,6 +186,16 @@ class ModuleNetwork(Network):
                 remedy="Wrap it in a module that returns one tensor",
             )
         return output, kept
+
+
+def _normalised(x: Tensor, mean: Tensor, variance: Tensor, norm: _BatchNorm) -> Tensor:
+    """Normalise by hand: torch passes no gradient to statistics that it is given."""
+
+    def per_channel(v: Tensor) -> Tensor:
+        return v.reshape(-1, *[1] * (x.ndim - 2))
+
+    y = (x - per_channel(mean)) * per_channel((variance + norm.eps).rsqrt())
+    return y * per_channel(norm.weight) + per_channel(norm.bias) if norm.affine else y
 
 
 def _is_weight(parameter: str, modules: Mapping[str, nn.Module]) -> bool:

@@ -49,6 +49,7 @@ class Network(ABC):
         inputs: Values,
         *,
         training: bool,
+        measured: Values | None = None,
         keep: Sequence[str] = (),
     ) -> tuple[Tensor, Values]:
         """Compute the network.
@@ -62,6 +63,8 @@ class Network(ABC):
         inputs : dict of str to Tensor
         training : bool
             Whether batch normalisations use the statistics of these inputs.
+        measured : dict of str to Tensor, optional
+            What `measured` returned: in training, batch normalisations use these, and gradients flow through them.
         keep : sequence of str
             Names of sites whose values are wanted.
 
@@ -71,6 +74,13 @@ class Network(ABC):
             The first output.
         dict of str to Tensor
             The values of `keep`.
+        """
+
+    @abstractmethod
+    def measured(self, values: Mapping[str, Tensor], inputs: Values) -> Values:
+        """Return the mean and variance that each batch normalisation meets on these inputs, with gradients.
+
+        Empty where there is no batch normalisation with running statistics.
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ from kppstat.training.member import MakeOptimiser
 from kppstat.training.module_network import ModuleNetwork
 from kppstat.training.objective import objective_for
 from kppstat.training.plan import Plan
+from kppstat.training.precision import fast_precision
 from kppstat.training.result import Training
 from kppstat.training.strategies import Scene, Strategy, strategy_named
 from kppstat.training.variation import equal_sigma
@@ -63,7 +64,7 @@ class Session:
     optimiser : callable, optional
         Makes a `torch.optim.Optimizer` of a list of tensors; Adam with the learning rate of the plan if not given.
     device : str, optional
-        Torch device; CUDA where there is one if not given.
+        Torch device; CUDA where there is one if not given, in mixed precision (`kppstat.training.precision`).
 
     Raises
     ------
@@ -197,7 +198,8 @@ class Session:
             reason = str(error).strip().split("\n")[0]
             raise ModelError(f"cannot be run on the data: {reason}", where=self.source) from error
         sigma = equal_sigma(start, self.network.noisy, self.variation)
-        return Scene(self.network, start, self.variation, sigma, inputs, outputs, self.plan.seed)
+        seed, precision = self.plan.seed, fast_precision(self.device)
+        return Scene(self.network, start, self.variation, sigma, inputs, outputs, seed, precision)
 
     def _check_group(self, group: int) -> None:
         for rows, what in ((self.examples.train, "train on"), (self.examples.validation, "select on")):

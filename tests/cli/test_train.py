@@ -11,6 +11,7 @@ import pytest
 from kppstat.cli import BAD_INPUT, run
 from kppstat.demo import MODEL
 from kppstat.onnx_io import load
+from kppstat.training import judge
 
 
 def command(few_inputs: Path, out: Path, *more: str) -> list[str]:
@@ -50,6 +51,23 @@ def test_quiet_says_the_answer_only(few_inputs: Path, tmp_path: Path, capsys: py
     assert said.out.startswith("KPP(1) on the validation part:")
 
 
+def test_other_inputs_judge_before_and_after(
+    few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(few_inputs) as all_inputs:
+        np.savez(tmp_path / "test.npz", x=all_inputs["x"][:20], y=all_inputs["y"][:20])
+    out, told = tmp_path / "o.onnx", tmp_path / "o.json"
+    more = ["--test", str(tmp_path / "test.npz"), "--json", str(told), "--strategy", "clip"]
+    assert run(command(few_inputs, out, *more)) == 0
+    said = capsys.readouterr()
+    found = json.loads(told.read_text())["test"]
+    assert found["trained"] == judge(out, data=tmp_path / "test.npz", sigma=0.1).to_dict()
+    kpps = [found[name]["kpp"]["1"]["kpp"] for name in ("given", "trained")]
+    assert f"{100 * (kpps[1] - kpps[0]):+.2f} points by training" in said.out
+    (line,) = (line.split() for line in said.err.splitlines() if line.startswith("epistemic"))
+    assert line[-2:] == [f"{found[name]['epistemic']:.4f}" for name in ("given", "trained")]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -64,6 +82,7 @@ def test_quiet_says_the_answer_only(few_inputs: Path, tmp_path: Path, capsys: py
         (["--data", "nothing.npz"], "nothing.npz"),
         (["--out", "/no/such/folder/o.onnx"], "no such folder"),
         (["--performance", "top-7"], "top-7"),
+        (["--test", "nothing.npz"], "nothing.npz"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -78,6 +97,12 @@ def test_mistakes_end_in_one_line(
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if "error:" in line]) == 1
     assert said in lines[-1]
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_training_data_cannot_judge(few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command(few_inputs, tmp_path / "o.onnx", "--test", str(few_inputs))) == BAD_INPUT
+    assert "these are the data to train on" in capsys.readouterr().err
     assert not (tmp_path / "o.onnx").exists()
 
 

@@ -8,6 +8,7 @@ import torch
 from kppstat.errors import ModelError
 from kppstat.onnx_io import load
 from kppstat.training.graph_network import GraphNetwork
+from kppstat.training.module_network import ModuleNetwork
 from tests.onnx_io import zoo
 from tests.training import small
 
@@ -42,6 +43,25 @@ def test_training_uses_the_statistics_of_the_mini_batch(network: GraphNetwork) -
     afterwards = [network.run(network.start, s, x, training=False)[0] for s in (network.statistics, moved)]
     assert torch.equal(*in_training)
     assert not torch.allclose(*afterwards)
+
+
+@pytest.mark.parametrize("of", ["graph", "module"])
+def test_measured_statistics_in_the_place_of_those_of_the_mini_batch(of: str, network: GraphNetwork) -> None:
+    """With the weights that they were measured with, outputs and gradients are those of the mini-batch's own."""
+    module = torch.nn.Sequential(*(m for m in small.module() if not isinstance(m, torch.nn.Dropout)))
+    tested = network if of == "graph" else ModuleNetwork(module, CPU)
+    images, y = small.data(16)
+    x, found = {"x": torch.from_numpy(images)}, []
+    for by_hand in (False, True):
+        values = {n: v.clone().requires_grad_() for n, v in tested.start.items()}
+        measured = tested.measured(values, x) if by_hand else None
+        logits, _ = tested.run(values, tested.statistics, x, training=True, measured=measured)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
+        found.append({"logits": logits.detach(), **{n: v.grad for n, v in values.items()}})
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+    others = {n: 2 * v for n, v in tested.start.items()}
+    other, _ = tested.run(tested.start, tested.statistics, x, training=True, measured=tested.measured(others, x))
+    assert not torch.allclose(other, found[0]["logits"], atol=0.01)
 
 
 def test_refreshed_statistics_are_those_of_all_inputs(network: GraphNetwork) -> None:

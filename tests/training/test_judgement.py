@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_the_likelihood_is_that_of_the_estimator() -> None:
         performance="cross-entropy",
     )  # fmt: skip
     assert judged(len(result.values)).nll == pytest.approx(result.mean, rel=1e-6)
+
+
+def test_an_interval_reaches_to_the_end_of_the_scale_where_there_are_too_few_instances() -> None:
+    found = judged(40)
+    assert found.interval(1).low == 0
+    assert found.worst == found.kpp(1) <= found.interval(1).high < 1
+    assert found.interval(50).low > 0
+    told = found.to_dict()
+    assert told["kpp"]["0.1"] == {"kpp": found.worst, "ci_low": 0, "ci_high": found.interval(0.1).high}
+    assert told["instances"] == 40
+    json.dumps(told)
 
 
 def test_workers_do_not_matter() -> None:

@@ -89,7 +89,7 @@ def test_statistics_are_measured_without_touching_the_module() -> None:
 
 
 def test_every_strategy_trains_a_module() -> None:
-    for strategy in ("plain", "irs", "rcg"):
+    for strategy in ("plain", "irs", "rcg", "kpp"):
         module, result = trained(strategy, epochs=1)
         assert np.isfinite(result.best.kpp)
         assert torch.isfinite(module(torch.from_numpy(small.data()[0]))).all()

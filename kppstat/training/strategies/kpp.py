@@ -24,8 +24,12 @@ class Kpp(Strategy):
     (Choi et al., arXiv 1805.06085): a gradient flows to it from the weights at its ends, and from every deviation,
     because the deviations are differentiated through. So the range becomes as narrow as this device variation asks for.
     Each mini-batch is dealt to several instances, which costs far less than as many passes over all of it and takes
-    most of the chance out of the gradient. The deviations are a little larger than those of the device, because
-    what counts is not the mean instance.
+    most of the chance out of the gradient. The deviations are a little larger than those of the device, because what
+    counts is not the mean instance.
+
+    Batch normalisations use the statistics that the intended weights give on the mini-batch, with gradients, because
+    those of a chip were measured without device variation too. The statistics of a noisy mini-batch, which the other
+    strategies train with, hide what deviations do to a whole channel.
 
     Parameters
     ----------
@@ -55,9 +59,12 @@ class Kpp(Strategy):
     def losses(self, step: Step) -> Iterator[Tensor]:
         """Yield the mean loss over the inputs, each part of them under an instance of its own."""
         intended = self.intended(step.values, step.extra, step.member)
+        measured = step.measured(intended)
         parts = step.dealt(self.instances)
         shares = [len(part.targets) / len(step.targets) for part in parts]
-        drawn = (part.loss(part.programmed(intended, scale=self.scale, through=True)) for part in parts)
+        drawn = (
+            part.loss(part.programmed(intended, scale=self.scale, through=True), measured=measured) for part in parts
+        )
         yield torch.stack([share * loss for share, loss in zip(shares, drawn, strict=True)]).sum()
 
     def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:

@@ -136,7 +136,7 @@ class IntermediateRepresentationSnapshot(_NegativeFeedback):
     def losses(self, step: Step) -> Iterator[Tensor]:
         """Yield the loss of the fed-back outputs."""
         self._require_logits(step)
-        output, kept = step.run(step.programmed(), [site.name for site in self.sites])
+        output, kept = step.run(step.programmed(), keep=[site.name for site in self.sites])
         law = Variation(step.scene.variation.default)
         heads = programmed(step.extra, [n for n in step.extra if "weight" in n], law, step.generator)
         others = [_head(kept[site.name], i, heads) for i, site in enumerate(self.sites)]

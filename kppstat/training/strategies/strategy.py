@@ -16,6 +16,7 @@ from kppstat.errors import SettingError
 from kppstat.noise import Variation
 from kppstat.training.network import Network, Values
 from kppstat.training.objective import Objective
+from kppstat.training.precision import products_in, raised
 from kppstat.training.variation import programmed
 
 
@@ -37,6 +38,8 @@ class Scene:
     outputs : Tensor
         What the network gives for them.
     seed : int
+    precision : torch.dtype
+        Type that products in training are computed in: see `Step.run`.
     """
 
     network: Network
@@ -46,6 +49,7 @@ class Scene:
     inputs: Values
     outputs: Tensor
     seed: int
+    precision: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +83,30 @@ class Step:
     member: int
     progress: float
 
-    def run(self, values: Mapping[str, Tensor], keep: Sequence[str] = ()) -> tuple[Tensor, Values]:
-        """Return the outputs, and the values of `keep`, with these weights."""
-        return self.scene.network.run(values, self.scene.network.statistics, self.inputs, training=True, keep=keep)
+    def run(
+        self, values: Mapping[str, Tensor], *, measured: Values | None = None, keep: Sequence[str] = ()
+    ) -> tuple[Tensor, Values]:
+        """Return the outputs, and the values of `keep`, with these weights, as float32 whatever the precision.
 
-    def loss(self, values: Mapping[str, Tensor]) -> Tensor:
+        Weights, their deviations, losses and the optimiser stay in float32. Batch normalisations use the statistics of
+        these inputs under these weights, or `measured`.
+        """
+        network = self.scene.network
+        with products_in(self.scene.precision, self.targets.device):
+            outputs, kept = network.run(
+                values, network.statistics, self.inputs, training=True, measured=measured, keep=keep
+            )
+        return raised(outputs), {name: raised(value) for name, value in kept.items()}
+
+    def measured(self, values: Mapping[str, Tensor]) -> Values:
+        """Return the statistics that batch normalisations meet with these weights; gradients flow through them."""
+        with products_in(self.scene.precision, self.targets.device):
+            found = self.scene.network.measured(values, self.inputs)
+        return {name: raised(value) for name, value in found.items()}
+
+    def loss(self, values: Mapping[str, Tensor], *, measured: Values | None = None) -> Tensor:
         """Return the loss with these weights."""
-        return self.objective(self.run(values)[0], self.targets)
+        return self.objective(self.run(values, measured=measured)[0], self.targets)
 
     def dealt(self, count: int) -> list[Step]:
         """Return steps that share the inputs out: `count` at most, one where the network takes a fixed number."""

@@ -15,18 +15,24 @@ def test_loss_by_hand(tmp_path: Path) -> None:
     step = step_of(session)
     (loss,) = session.strategy.losses(step)
     again, found = step_of(session), []
+    intended = {n: _clamped(v.detach(), 1.2) if n in session.network.noisy else v for n, v in again.values.items()}
+    before = torch.nn.functional.conv2d(again.inputs["x"], intended["w1"], intended["b1"], padding=1)
+    statistics = {"mean": before.mean((0, 2, 3)), "var": before.var((0, 2, 3), correction=0)}
     for rows in (slice(0, 5), slice(5, 10), slice(10, 16)):
         values = dict(again.values)
         for name in session.network.noisy:
-            w = again.values[name].detach()
-            limit = 1.2 * float(w.square().mean().sqrt())
+            w = intended[name]
             z = torch.randn(w.numel(), generator=again.generator).reshape(w.shape)
-            clamped = w.clamp(-limit, limit)
-            values[name] = clamped + 1.5 * 0.1 * float(clamped.abs().max()) * z
+            values[name] = w + 1.5 * 0.1 * float(w.abs().max()) * z
         inputs = {name: x[rows] for name, x in again.inputs.items()}
-        outputs, _ = session.network.run(values, session.network.statistics, inputs, training=True)
+        outputs, _ = session.network.run(values, statistics, inputs, training=False)
         found.append(torch.nn.functional.cross_entropy(outputs, again.targets[rows], reduction="sum"))
     torch.testing.assert_close(loss, sum(found) / 16)
+
+
+def _clamped(w: torch.Tensor, width: float) -> torch.Tensor:
+    limit = width * float(w.square().mean().sqrt())
+    return w.clamp(-limit, limit)
 
 
 def test_more_instances_than_inputs_are_one_for_each(tmp_path: Path) -> None:

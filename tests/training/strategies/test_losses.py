@@ -83,7 +83,7 @@ def test_irs_loss_by_hand(tmp_path: Path) -> None:
     step = step_of(session)
     (loss,) = session.strategy.losses(step)
     again = step_of(session)
-    output, kept = again.run(again.programmed(), ["p"])
+    output, kept = again.run(again.programmed(), keep=["p"])
     noisy = {}
     for layer in (0, 1):
         w = again.extra[f"head 0 weight {layer}"]
