@@ -115,7 +115,9 @@ def largest(
     def between(a: dict[int, Array], b: dict[int, Array], va: Array, vb: Array) -> Array:
         if apart is None:
             return va + vb
-        return sum(p * q * apart(i, j) for i, p in a.items() for j, q in b.items())
+        if len(a) == len(b) == 1:
+            return apart(*a, *b)
+        return sum(p * sum(q * apart(i, j) for j, q in b.items()) for i, p in a.items())
 
     while len(entries) > 1:
         winners = []
@@ -124,7 +126,7 @@ def largest(
             a = xp.sqrt(xp.where(d > _TINY, d, d * 0 + _TINY))
             gap = m1 - m2
             z = gap / a
-            z = xp.where(z > 38, z * 0 + 38, xp.where(z < -38, z * 0 - 38, z))
+            z = xp.clip(z, -38.0, 38.0)
             p, density = normal_cdf(z), a * normal_pdf(z)
             above = gap * p + density
             var = (v1 + gap * gap) * p + v2 * (1 - p) + gap * density - above * above

@@ -14,7 +14,7 @@ import numpy as np
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
 from kppstat.prediction.curve import PLACES, unexplained, variance
-from kppstat.prediction.logits import Logits
+from kppstat.prediction.logits import TOGETHER, Logits
 from kppstat.propagate import Calibration, passages
 
 Values = dict[str, np.ndarray]
@@ -28,7 +28,7 @@ def direction(
     calibration: Calibration | None,
     *,
     whole: Container[str] = (),
-    size: int = 64,
+    size: int = TOGETHER,
 ) -> tuple[np.ndarray, Values]:
     """Return the first principal direction of the standardised logits of these inputs.
 
@@ -117,7 +117,10 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     found : ndarray, shape (places, n, outputs)
         From `responses`, of the inputs of the law.
     """
-    picked = np.take_along_axis(found.astype(np.float64), law.columns[None], axis=2)
+    found = found.astype(np.float64)
+    picked = np.take_along_axis(found, law.columns[None], axis=2)
+    if law.against is not None:
+        picked -= np.take_along_axis(found, law.against[None, :, None], axis=2)
     bend = unexplained(picked - picked[len(picked) // 2])
     nonlinear = np.maximum(law.nonlinear - variance(bend), 0)
     smooth = np.einsum("ntr,ntr->nt", law.features, law.features)

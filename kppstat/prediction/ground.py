@@ -20,13 +20,14 @@ from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import bend, choice
 from kppstat.prediction.distribution import scores
 from kppstat.prediction.head import logits_from, split
-from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_usable
+from kppstat.prediction.logits import TOGETHER, Logits, logits
+from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, outputs_of, require_usable
 from kppstat.propagate import Calibration, calibrate, forward
 from kppstat.propagate.moments import require_rules
 
 _SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
-_MOST, _LEADERS = 10, 5  # logits of an input that are followed: in general, and to tell which one is the largest
+_MOST, _RIVALS = 10, 4  # logits of an input that are followed: in general, and to tell whether the leader stays ahead
+_FAR = 5.0  # standard deviations of the lead; rivals further behind never come first
 _MOMENTS, _BACK = 4, 2  # forward passes that a pass of moments, and one back with its derivatives, cost
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -94,7 +95,7 @@ class Ground:
         batch = self.model.batch
         first = choice.pilot(self.behind, PILOT) if batch is None else np.arange(min(batch, len(self.data)))
         self._first = self._padded(first)
-        self._size = batch or 64
+        self._size = batch or TOGETHER
 
     def moments(self, variation: Variation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return mean and variance of each weight."""
@@ -137,11 +138,10 @@ class Ground:
             return 0.0
         return choice.missed(self.behind, self.targets, spread, rows, weights)
 
-    def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, *, leaders: bool) -> Logits:
-        """Return the law of the logits of these inputs; of the leaders alone, where a top-1 accuracy asks no more."""
-        most = _LEADERS if leaders and isinstance(self.measure, Top1) else _MOST
+    def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None) -> Logits:
+        """Return the law of the logits of these inputs, of the likeliest ones where they are many."""
         padded = self._padded(rows)
-        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, most)
+        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, _MOST)
         inputs, whole = self.data.batch(padded), self.data.whole
         law = logits(
             self.head, inputs, weights, calibration, columns=columns, whole=whole, size=self._size, seed=self.seed
@@ -149,8 +149,43 @@ class Ground:
         self.passes += len(padded) * (_MOMENTS + _BACK * columns.shape[1])
         return law.take(slice(len(rows)))
 
+    def leads(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, spread: float) -> Logits:
+        """Return the law of what tells a top-1 accuracy: the logits of rivals, relative to the class that leads.
+
+        Rivals that are further behind than instances of this `spread` ever bring them are left there.
+        """
+        behind = self.behind[rows].reshape(len(rows), -1)
+        if not isinstance(self.measure, Top1) or behind.shape[1] == 1:
+            return self.law(rows, weights, calibration)
+        columns = _likeliest(self.outputs[rows], self.targets[rows], self.measure, min(1 + _RIVALS, behind.shape[1]))
+        leader, rivals = columns[:, 0], columns[:, 1:]
+        gaps = behind[np.arange(len(rows)), leader][:, None] - np.take_along_axis(behind, rivals, axis=1)
+        turns = np.maximum(((gaps < _FAR * spread) * np.arange(1, rivals.shape[1] + 1)).max(axis=1), 1)
+        order = np.argsort(turns, kind="stable")
+        padded = self._padded(order)
+        inputs, whole = self.data.batch(rows[padded]), self.data.whole
+        law = logits(
+            self.head,
+            inputs,
+            weights,
+            calibration,
+            columns=rivals[padded],
+            turns=turns[padded],
+            against=leader[padded],
+            whole=whole,
+            size=self._size,
+            seed=self.seed,
+        )
+        self.passes += len(padded) * _MOMENTS + _BACK * int(turns[padded].sum())
+        return law.take(np.argsort(order))
+
+    def answers(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the logits of these inputs with other weights, up to a constant for each, shape (n, outputs)."""
+        self.passes += len(rows)
+        return logits_from(outputs_of(self.model, self.data, rows, weights), self.tail).reshape(len(rows), -1)
+
     def moved(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the logits of these inputs with other weights, shape (n, outputs)."""
+        """Return the logits of these inputs with other weights, shape (n, outputs), as the rules compute them."""
         padded = self._padded(rows)
         self.passes += len(padded)
         groups = [padded[i : i + self._size] for i in range(0, len(padded), self._size)]

@@ -1,4 +1,4 @@
-"""Mean of the logits, and features whose inner products are their covariance over instances."""
+"""Mean of the logits, or of their leads, and features whose inner products are their covariance over instances."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from kppstat.propagate import Calibration, Passage, passages
 
 FEATURES = 2048
 """Size of the sketch: inner products of unit vectors are off by about 1/sqrt(2048) = 2 %."""
+TOGETHER = 32
+"""Inputs that are taken at a time: their derivatives should stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,9 @@ class Logits:
         Direction of the features, of length one, along which the logits bend.
     bend : ndarray, shape (places, n, turns), or None
         What is added to a logit where an instance lies at one of the places along it (`kppstat.prediction.curve`).
+    against : ndarray of int, shape (n,), or None
+        The output of each input relative to which the others vary, and which stays at its mean: what is common to all
+        logits of an input changes no answer. None where logits vary by themselves.
     """
 
     mean: np.ndarray
@@ -45,6 +50,7 @@ class Logits:
     nonlinear: np.ndarray
     along: np.ndarray | None = None
     bend: np.ndarray | None = None
+    against: np.ndarray | None = None
 
     @property
     def var(self) -> np.ndarray:
@@ -62,6 +68,7 @@ class Logits:
             self.nonlinear[places],
             self.along,
             None if self.bend is None else self.bend[:, places],
+            None if self.against is None else self.against[places],
         )
 
     def with_nonlinear(self, share: float) -> Logits:
@@ -104,7 +111,7 @@ class _Sketch:
         if whole:
             features += scaled[:, :whole].reshape(n, -1, self.size).sum(axis=1)
         features[:, : count - whole] += scaled[:, whole:]
-        return np.einsum("ne,ne->n", scaled, scaled)
+        return np.asarray(np.matmul(scaled[:, None, :], scaled[:, :, None])[:, 0, 0])
 
 
 def logits(
@@ -114,8 +121,10 @@ def logits(
     calibration: Calibration | None,
     *,
     columns: np.ndarray,
+    turns: np.ndarray | None = None,
+    against: np.ndarray | None = None,
     whole: Container[str] = (),
-    size: int = 64,
+    size: int = TOGETHER,
     features: int = FEATURES,
     seed: int = 0,
 ) -> Logits:
@@ -130,6 +139,11 @@ def logits(
     calibration : Calibration or None
     columns : ndarray of int, shape (n, turns)
         Which logits of each input are followed; each turn costs one pass back.
+    turns : ndarray of int, shape (n,), optional
+        How many of its columns an input needs; the others are left where they are. Inputs that are next to each other
+        should need equally many.
+    against : ndarray of int, shape (n,), optional
+        The logit of each input from which the others are taken as differences; see `Logits`.
     whole : names of inputs that are the same for all
     size : int
         Inputs that are taken at a time.
@@ -147,7 +161,9 @@ def logits(
     for rows, passage in groups:
         if sketch is None:
             sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
-        parts.append(_part(passage, name, columns[rows], sketch))
+        needed = columns[rows, : None if turns is None else int(turns[rows].max())]
+        picked = passage.seeds(name, needed, None if against is None else against[rows])
+        parts.append(_part(passage, name, columns[rows], picked, sketch))
     weights_met = {w for p in parts for w in p.by_weight}
     return Logits(
         np.concatenate([p.mean for p in parts]),
@@ -155,6 +171,7 @@ def logits(
         np.concatenate([p.features for p in parts]),
         {w: np.concatenate([p.by_weight[w] for p in parts]) for w in weights_met},
         np.concatenate([p.nonlinear for p in parts]),
+        against=against,
     )
 
 
@@ -166,13 +183,15 @@ def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tupl
             yield name, passage.table[name].var
 
 
-def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> Logits:
+def _part(
+    passage: Passage, name: str, columns: np.ndarray, seeds: Iterator[tuple[int, Array]], sketch: _Sketch
+) -> Logits:
     n, turns = columns.shape
     mean = to_numpy(passage.table[name].mean).reshape(n, -1)
     found = np.zeros((n, turns, sketch.size), np.float32)
     shares: dict[str, np.ndarray] = {}
     nonlinear = np.zeros((n, turns))
-    for turn, seed in passage.seeds(name, columns):
+    for turn, seed in seeds:
         for share in passage.back(name, seed):
             if share.stored is None:
                 nonlinear[:, turn] += to_numpy(share.variance(n))
@@ -216,4 +235,5 @@ def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
     shares = {w: np.maximum(mixed({s: law.by_weight[w] for s, law in laws.items()}, 2), 0) for w in any_law.by_weight}
     nonlinear = np.maximum(mixed({s: law.nonlinear for s, law in laws.items()}, 2), 0)
     features = mixed({s: law.features for s, law in laws.items()}, 1)
-    return _exact(mixed({s: law.mean for s, law in laws.items()}, 0), any_law.columns, features, shares, nonlinear)
+    mean = mixed({s: law.mean for s, law in laws.items()}, 0)
+    return replace(_exact(mean, any_law.columns, features, shares, nonlinear), against=any_law.against)

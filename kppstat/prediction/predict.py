@@ -148,14 +148,15 @@ class Laws(Protocol):
         """Return the law of all logits of the evenly chosen inputs."""
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
 
 
 class OwnLaws:
     """Laws at one device variation, from its own derivatives; computed when asked for, once."""
 
-    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray) -> None:
-        self._ground, self._weights, self._pilot, self._rows = ground, weights, pilot, rows
+    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray, spread: float) -> None:
+        self._ground, self._weights, self._pilot = ground, weights, pilot
+        self._rows, self._spread = rows, spread
         self._evenly: Logits | None = None
         self._chosen: dict[bool, Logits] = {}
 
@@ -163,14 +164,14 @@ class OwnLaws:
         """Return the law of all logits of the evenly chosen inputs."""
         if self._evenly is None:
             ground = self._ground
-            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration, leaders=False)
+            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration)
         return self._evenly
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
         if calibrated not in self._chosen:
             calibration = self._pilot.calibration if calibrated else None
-            self._chosen[calibrated] = self._ground.law(self._rows, self._weights, calibration, leaders=True)
+            self._chosen[calibrated] = self._ground.leads(self._rows, self._weights, calibration, self._spread)
         return self._chosen[calibrated]
 
 
@@ -179,7 +180,7 @@ def alone(ground: Ground, variation: Variation, question: Question) -> Predictio
     weights = ground.moments(variation)
     pilot = ground.pilot(variation, weights)
     rows, shares = ground.chosen([pilot.spread], question.inputs)
-    laws = OwnLaws(ground, weights, pilot, rows)
+    laws = OwnLaws(ground, weights, pilot, rows, pilot.spread)
     along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
     return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
 
@@ -211,7 +212,7 @@ def finished(
     model, measure, seed, total = ground.model, ground.measure, ground.seed, len(ground.data)
     weights, constants = ground.moments(variation), model.graph.constants
 
-    found = responses(step, weights, lambda other: ground.moved(rows, other)) if step else None
+    found = responses(step, weights, lambda other: ground.answers(rows, other)) if step else None
 
     def law_of(calibrated: bool, nonlinear: float) -> Logits:
         law = laws.chosen(calibrated).with_nonlinear(nonlinear)
