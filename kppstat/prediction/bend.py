@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import eigh
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
@@ -51,8 +52,8 @@ def direction(
     s = np.sqrt(law.var)
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     rows = law.features.reshape(n * turns, r) * inverse.reshape(-1, 1).astype(np.float32)
-    _, vectors = np.linalg.eigh(rows @ rows.T)
-    first = vectors[:, -1]
+    last = len(rows) - 1
+    first = eigh(rows @ rows.T, subset_by_index=(last, last))[1][:, 0]
     along = rows.T @ first
     length = float(np.linalg.norm(along))
     if length == 0:

@@ -37,22 +37,25 @@ def scores(
         flat, places = flat[varied], places[varied]
     rng = np.random.default_rng([seed, 1])
     basis = _leading(flat, rng)
-    spread_out = _stratified(basis.shape[1], draws, rng)
-    at_once = max(1, min(draws, _AT_ONCE // max(n * outputs, 1)))
+    half = -(-draws // 2)
+    spread_out = _stratified(basis.shape[1], half, rng)
+    at_once = max(1, min(half, _AT_ONCE // max(2 * n * outputs, 1)))
     parts = []
-    for begin in range(0, draws, at_once):
-        count = min(at_once, draws - begin)
+    for begin in range(0, half, at_once):
+        count = min(at_once, half - begin)
         z = rng.standard_normal((r, count), dtype=np.float32)
         z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
         apart = z.T @ flat.T
+        apart = np.concatenate([apart, -apart])  # an instance and its mirror image, which is as likely
         if law.along is not None and law.bend is not None:
             bend = law.bend.reshape(len(law.bend), -1)[:, varied]
-            apart += between(law.along @ z).astype(np.float32) @ bend
-        values = np.tile(law.mean.astype(np.float32).reshape(-1), (count, 1))
+            at = law.along @ z
+            apart += between(np.concatenate([at, -at])).astype(np.float32) @ bend
+        values = np.tile(law.mean.astype(np.float32).reshape(-1), (2 * count, 1))
         values[:, places] += apart
-        rows = np.broadcast_to(np.arange(n), (count, n)).reshape(-1)
-        parts.append(score(values.reshape(count * n, outputs), rows).reshape(count, n))
-    return np.concatenate(parts)
+        rows = np.broadcast_to(np.arange(n), (2 * count, n)).reshape(-1)
+        parts.append(score(values.reshape(2 * count * n, outputs), rows).reshape(2 * count, n))
+    return np.concatenate(parts)[:draws]
 
 
 def _leading(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

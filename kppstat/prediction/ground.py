@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,6 @@ from kppstat.propagate.moments import require_rules
 
 _SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
 _MOST, _RIVALS = 10, 4  # logits of an input that are followed: in general, and to tell whether the leader stays ahead
-_FAR = 5.0  # standard deviations of the lead; rivals further behind never come first
 _MOMENTS, _BACK = 4, 2  # forward passes that a pass of moments, and one back with its derivatives, cost
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -149,19 +149,20 @@ class Ground:
         self.passes += len(padded) * (_MOMENTS + _BACK * columns.shape[1])
         return law.take(slice(len(rows)))
 
-    def leads(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, spread: float) -> Logits:
+    def leads(
+        self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, far: float = math.inf
+    ) -> Logits:
         """Return the law of what tells a top-1 accuracy: the logits of rivals, relative to the class that leads.
 
-        Rivals that are further behind than instances of this `spread` ever bring them are left there.
+        Rivals that are more than `far` standard deviations behind are left there.
         """
         behind = self.behind[rows].reshape(len(rows), -1)
         if not isinstance(self.measure, Top1) or behind.shape[1] == 1:
             return self.law(rows, weights, calibration)
         columns = _likeliest(self.outputs[rows], self.targets[rows], self.measure, min(1 + _RIVALS, behind.shape[1]))
         leader, rivals = columns[:, 0], columns[:, 1:]
-        gaps = behind[np.arange(len(rows)), leader][:, None] - np.take_along_axis(behind, rivals, axis=1)
-        turns = np.maximum(((gaps < _FAR * spread) * np.arange(1, rivals.shape[1] + 1)).max(axis=1), 1)
-        order = np.argsort(turns, kind="stable")
+        gaps = behind[np.arange(len(rows)), leader] - np.take_along_axis(behind, rivals, axis=1).mean(axis=1)
+        order = np.argsort(gaps, kind="stable")  # alike together
         padded = self._padded(order)
         inputs, whole = self.data.batch(rows[padded]), self.data.whole
         law = logits(
@@ -170,13 +171,14 @@ class Ground:
             weights,
             calibration,
             columns=rivals[padded],
-            turns=turns[padded],
             against=leader[padded],
+            far=far,
             whole=whole,
             size=self._size,
             seed=self.seed,
         )
-        self.passes += len(padded) * _MOMENTS + _BACK * int(turns[padded].sum())
+        followed = int(law.features.any(axis=2).sum())
+        self.passes += len(padded) * _MOMENTS + _BACK * followed
         return law.take(np.argsort(order))
 
     def answers(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
+from kppstat.ops.moments import Moments
 from kppstat.prediction.curve import variance
 from kppstat.propagate import Calibration, Passage, passages
 
@@ -121,8 +123,8 @@ def logits(
     calibration: Calibration | None,
     *,
     columns: np.ndarray,
-    turns: np.ndarray | None = None,
     against: np.ndarray | None = None,
+    far: float = math.inf,
     whole: Container[str] = (),
     size: int = TOGETHER,
     features: int = FEATURES,
@@ -139,11 +141,11 @@ def logits(
     calibration : Calibration or None
     columns : ndarray of int, shape (n, turns)
         Which logits of each input are followed; each turn costs one pass back.
-    turns : ndarray of int, shape (n,), optional
-        How many of its columns an input needs; the others are left where they are. Inputs that are next to each other
-        should need equally many.
     against : ndarray of int, shape (n,), optional
         The logit of each input from which the others are taken as differences; see `Logits`.
+    far : float
+        Logits that are further below `against` than this many of their standard deviations are left there, for which
+        inputs that are taken together should be alike, and their columns in falling order.
     whole : names of inputs that are the same for all
     size : int
         Inputs that are taken at a time.
@@ -161,9 +163,9 @@ def logits(
     for rows, passage in groups:
         if sketch is None:
             sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
-        needed = columns[rows, : None if turns is None else int(turns[rows].max())]
-        picked = passage.seeds(name, needed, None if against is None else against[rows])
-        parts.append(_part(passage, name, columns[rows], picked, sketch))
+        leader = None if against is None else against[rows]
+        near = columns.shape[1] if leader is None else _near(passage.table[name], columns[rows], leader, far)
+        parts.append(_part(passage, name, columns[rows], passage.seeds(name, columns[rows, :near], leader), sketch))
     weights_met = {w for p in parts for w in p.by_weight}
     return Logits(
         np.concatenate([p.mean for p in parts]),
@@ -173,6 +175,15 @@ def logits(
         np.concatenate([p.nonlinear for p in parts]),
         against=against,
     )
+
+
+def _near(value: Moments, columns: np.ndarray, against: np.ndarray, far: float) -> int:
+    """Return how many columns, from the first, come within reach of the leader for any of these inputs."""
+    mean, var = (to_numpy(v).reshape(len(columns), -1) for v in (value.mean, value.var))
+    leader = against[:, None]
+    gaps = np.take_along_axis(mean, leader, axis=1) - np.take_along_axis(mean, columns, axis=1)
+    reach = far * np.sqrt(np.take_along_axis(var, leader, axis=1) + np.take_along_axis(var, columns, axis=1))
+    return max(1, 1 + int(np.flatnonzero((gaps < reach).any(axis=0)).max(initial=0)))
 
 
 def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ _WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law
 _EVALUATIONS = 20  # at most, for instances that correct a prediction
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
+_FAR = 4.5  # standard deviations; rivals that are further behind never come first
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -154,9 +156,9 @@ class Laws(Protocol):
 class OwnLaws:
     """Laws at one device variation, from its own derivatives; computed when asked for, once."""
 
-    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray, spread: float) -> None:
+    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray, far: float = math.inf) -> None:
         self._ground, self._weights, self._pilot = ground, weights, pilot
-        self._rows, self._spread = rows, spread
+        self._rows, self._far = rows, far
         self._evenly: Logits | None = None
         self._chosen: dict[bool, Logits] = {}
 
@@ -171,7 +173,7 @@ class OwnLaws:
         """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
         if calibrated not in self._chosen:
             calibration = self._pilot.calibration if calibrated else None
-            self._chosen[calibrated] = self._ground.leads(self._rows, self._weights, calibration, self._spread)
+            self._chosen[calibrated] = self._ground.leads(self._rows, self._weights, calibration, self._far)
         return self._chosen[calibrated]
 
 
@@ -180,7 +182,7 @@ def alone(ground: Ground, variation: Variation, question: Question) -> Predictio
     weights = ground.moments(variation)
     pilot = ground.pilot(variation, weights)
     rows, shares = ground.chosen([pilot.spread], question.inputs)
-    laws = OwnLaws(ground, weights, pilot, rows, pilot.spread)
+    laws = OwnLaws(ground, weights, pilot, rows, _FAR)
     along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
     return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
 

@@ -115,7 +115,7 @@ def _shared(ground: Ground, sigmas: Sequence[float], nodes: tuple[float, ...], q
     # The lead spreads nearly in proportion to sigma.
     spreads = {s: s * float(np.interp(s, nodes, [pilots[n].spread / n for n in nodes])) for s in varied}
     chosen = ground.chosen([spreads[s] for s in dict.fromkeys(sigmas) if s > 0], question.inputs)
-    own = {s: OwnLaws(ground, weights[s], pilots[s], chosen[0], max(spreads.values())) for s in nodes}
+    own = {s: OwnLaws(ground, weights[s], pilots[s], chosen[0]) for s in nodes}
     middle = nodes[len(nodes) // 2]
     along, step = ground.direction(own[middle].evenly(), weights[middle], pilots[middle].calibration)
 
