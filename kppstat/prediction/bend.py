@@ -14,7 +14,7 @@ from scipy.linalg import eigh
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
-from kppstat.prediction.curve import PLACES, unexplained, variance
+from kppstat.prediction.curve import PLACES, centred, unexplained, variance
 from kppstat.prediction.logits import TOGETHER, Logits
 from kppstat.propagate import Calibration, passages
 
@@ -108,7 +108,8 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     """Return the law with what the logits bend along a direction.
 
     What is linear in it stays as the law has it; what was not, as the network itself has it, takes the place of as much
-    of the variance that counted as nonlinear.
+    of the variance that counted as nonlinear. A logit without features, because it was too far behind to be followed,
+    moves along the direction as the network has it, and so comes near where an instance lies far out.
 
     Parameters
     ----------
@@ -122,7 +123,8 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     picked = np.take_along_axis(found, law.columns[None], axis=2)
     if law.against is not None:
         picked -= np.take_along_axis(found, law.against[None, :, None], axis=2)
-    bend = unexplained(picked - picked[len(picked) // 2])
+    shift = picked - picked[len(picked) // 2]
+    bend = np.where(law.followed, unexplained(shift), centred(shift))
     nonlinear = np.maximum(law.nonlinear - variance(bend), 0)
     smooth = np.einsum("ntr,ntr->nt", law.features, law.features)
     lighter = law.with_variance(smooth - (law.nonlinear - nonlinear), nonlinear)

@@ -36,11 +36,21 @@ def unexplained(values: np.ndarray) -> np.ndarray:
     >>> unexplained(1 + 2 * PLACES + PLACES**2).round(3).tolist() == (PLACES**2 - 1).round(3).tolist()
     True
     """
-    chances, first_moments, at_nodes = _integral()
-    mean, slope = chances @ at_nodes, first_moments @ at_nodes
-    return np.asarray(
-        values - np.tensordot(mean, values, 1) - np.multiply.outer(PLACES, np.tensordot(slope, values, 1))
-    )
+    _, first_moments, at_nodes = _integral()
+    slope = first_moments @ at_nodes
+    return centred(values) - np.multiply.outer(PLACES, np.tensordot(slope, values, 1))
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """Return each function less its mean, given and returned by values at the places (axis 0).
+
+    Examples
+    --------
+    >>> centred(1 + PLACES).round(3).tolist() == PLACES.tolist()
+    True
+    """
+    chances, _, at_nodes = _integral()
+    return np.asarray(values - np.tensordot(chances @ at_nodes, values, 1))
 
 
 def variance(values: np.ndarray) -> np.ndarray:

@@ -32,9 +32,9 @@ def scores(
     outputs = law.mean.shape[1]
     flat = law.features.reshape(n * turns, r)
     places = (law.columns + outputs * np.arange(n)[:, None]).reshape(-1)
-    varied = np.flatnonzero(flat.any(axis=1))
-    if len(varied) < len(flat):
-        flat, places = flat[varied], places[varied]
+    followed = np.flatnonzero(law.followed)
+    if len(followed) < len(flat):
+        flat = flat[followed]
     rng = np.random.default_rng([seed, 1])
     basis = _leading(flat, rng)
     half = -(-draws // 2)
@@ -47,12 +47,12 @@ def scores(
         z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
         apart = z.T @ flat.T
         apart = np.concatenate([apart, -apart])  # an instance and its mirror image, which is as likely
-        if law.along is not None and law.bend is not None:
-            bend = law.bend.reshape(len(law.bend), -1)[:, varied]
-            at = law.along @ z
-            apart += between(np.concatenate([at, -at])).astype(np.float32) @ bend
         values = np.tile(law.mean.astype(np.float32).reshape(-1), (2 * count, 1))
-        values[:, places] += apart
+        values[:, places[followed]] += apart
+        if law.along is not None and law.bend is not None:
+            at = law.along @ z
+            bend = law.bend.reshape(len(law.bend), -1)
+            values[:, places] += between(np.concatenate([at, -at])).astype(np.float32) @ bend
         rows = np.broadcast_to(np.arange(n), (2 * count, n)).reshape(-1)
         parts.append(score(values.reshape(2 * count * n, outputs), rows).reshape(2 * count, n))
     return np.concatenate(parts)[:draws]

@@ -27,7 +27,7 @@ from kppstat.propagate import Calibration, calibrate, forward
 from kppstat.propagate.moments import require_rules
 
 _SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
-_MOST, _RIVALS = 10, 4  # logits of an input that are followed: in general, and to tell whether the leader stays ahead
+_MOST, _RIVALS = 10, 9  # logits of an input that are followed: in general, and besides the one that leads
 _MOMENTS, _BACK = 4, 2  # forward passes that a pass of moments, and one back with its derivatives, cost
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -141,13 +141,21 @@ class Ground:
     def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None) -> Logits:
         """Return the law of the logits of these inputs, of the likeliest ones where they are many."""
         padded = self._padded(rows)
-        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, _MOST)
+        columns = self.columns(padded)
         inputs, whole = self.data.batch(padded), self.data.whole
         law = logits(
             self.head, inputs, weights, calibration, columns=columns, whole=whole, size=self._size, seed=self.seed
         )
         self.passes += len(padded) * (_MOMENTS + _BACK * columns.shape[1])
         return law.take(slice(len(rows)))
+
+    def columns(self, rows: np.ndarray) -> np.ndarray:
+        """Return which logits of these inputs are followed where all count alike, shape (n, turns)."""
+        return _likeliest(self.outputs[rows], self.targets[rows], self.measure, _MOST)
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """Return the logits of the intended weights, shape (n, outputs)."""
+        return self.moved(rows, {}) if self.tail is not None else self.outputs[rows].reshape(len(rows), -1)
 
     def leads(
         self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, far: float = math.inf
@@ -159,7 +167,10 @@ class Ground:
         behind = self.behind[rows].reshape(len(rows), -1)
         if not isinstance(self.measure, Top1) or behind.shape[1] == 1:
             return self.law(rows, weights, calibration)
-        columns = _likeliest(self.outputs[rows], self.targets[rows], self.measure, min(1 + _RIVALS, behind.shape[1]))
+        columns = _likeliest(self.outputs[rows], self.targets[rows], self.measure, 1 + _RIVALS)
+        columns = np.take_along_axis(
+            columns, np.argsort(-np.take_along_axis(behind, columns, axis=1), axis=1, kind="stable"), axis=1
+        )
         leader, rivals = columns[:, 0], columns[:, 1:]
         gaps = behind[np.arange(len(rows)), leader] - np.take_along_axis(behind, rivals, axis=1).mean(axis=1)
         order = np.argsort(gaps, kind="stable")  # alike together
@@ -177,8 +188,7 @@ class Ground:
             size=self._size,
             seed=self.seed,
         )
-        followed = int(law.features.any(axis=2).sum())
-        self.passes += len(padded) * _MOMENTS + _BACK * followed
+        self.passes += len(padded) * _MOMENTS + _BACK * int(law.followed.sum())
         return law.take(np.argsort(order))
 
     def answers(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:

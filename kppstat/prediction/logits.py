@@ -10,12 +10,12 @@ import numpy as np
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
-from kppstat.ops.moments import Moments
 from kppstat.prediction.curve import variance
 from kppstat.propagate import Calibration, Passage, passages
 
 FEATURES = 2048
 """Size of the sketch: inner products of unit vectors are off by about 1/sqrt(2048) = 2 %."""
+_FEW = 0.04  # share of inputs taken together for which alone no further logit is followed
 TOGETHER = 32
 """Inputs that are taken at a time: their derivatives should stay in the cache."""
 
@@ -43,6 +43,8 @@ class Logits:
     against : ndarray of int, shape (n,), or None
         The output of each input relative to which the others vary, and which stays at its mean: what is common to all
         logits of an input changes no answer. None where logits vary by themselves.
+    rough : ndarray, shape (n, outputs), or None
+        Variance of all outputs as it was propagated element by element, which knows no adjoint.
     """
 
     mean: np.ndarray
@@ -53,12 +55,18 @@ class Logits:
     along: np.ndarray | None = None
     bend: np.ndarray | None = None
     against: np.ndarray | None = None
+    rough: np.ndarray | None = None
 
     @property
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
         smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
         return smooth if self.bend is None else smooth + variance(self.bend)
+
+    @property
+    def followed(self) -> np.ndarray:
+        """Whether each logit that may vary has features, shape (n, turns)."""
+        return np.asarray(self.features.any(axis=2))
 
     def take(self, places: slice | np.ndarray) -> Logits:
         """Return the law of some of the inputs."""
@@ -71,6 +79,7 @@ class Logits:
             self.along,
             None if self.bend is None else self.bend[:, places],
             None if self.against is None else self.against[places],
+            None if self.rough is None else self.rough[places],
         )
 
     def with_nonlinear(self, share: float) -> Logits:
@@ -144,8 +153,8 @@ def logits(
     against : ndarray of int, shape (n,), optional
         The logit of each input from which the others are taken as differences; see `Logits`.
     far : float
-        Logits that are further below `against` than this many of their standard deviations are left there, for which
-        inputs that are taken together should be alike, and their columns in falling order.
+        Logits that lie further below `against` than this many standard deviations, for nearly all inputs that are taken
+        together, are left there: columns should fall, and inputs next to each other be alike.
     whole : names of inputs that are the same for all
     size : int
         Inputs that are taken at a time.
@@ -164,8 +173,7 @@ def logits(
         if sketch is None:
             sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
         leader = None if against is None else against[rows]
-        near = columns.shape[1] if leader is None else _near(passage.table[name], columns[rows], leader, far)
-        parts.append(_part(passage, name, columns[rows], passage.seeds(name, columns[rows, :near], leader), sketch))
+        parts.append(_part(passage, name, columns[rows], leader, far, sketch))
     weights_met = {w for p in parts for w in p.by_weight}
     return Logits(
         np.concatenate([p.mean for p in parts]),
@@ -174,16 +182,8 @@ def logits(
         {w: np.concatenate([p.by_weight[w] for p in parts]) for w in weights_met},
         np.concatenate([p.nonlinear for p in parts]),
         against=against,
+        rough=np.concatenate([p.rough for p in parts if p.rough is not None]),
     )
-
-
-def _near(value: Moments, columns: np.ndarray, against: np.ndarray, far: float) -> int:
-    """Return how many columns, from the first, come within reach of the leader for any of these inputs."""
-    mean, var = (to_numpy(v).reshape(len(columns), -1) for v in (value.mean, value.var))
-    leader = against[:, None]
-    gaps = np.take_along_axis(mean, leader, axis=1) - np.take_along_axis(mean, columns, axis=1)
-    reach = far * np.sqrt(np.take_along_axis(var, leader, axis=1) + np.take_along_axis(var, columns, axis=1))
-    return max(1, 1 + int(np.flatnonzero((gaps < reach).any(axis=0)).max(initial=0)))
 
 
 def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
@@ -195,14 +195,20 @@ def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tupl
 
 
 def _part(
-    passage: Passage, name: str, columns: np.ndarray, seeds: Iterator[tuple[int, Array]], sketch: _Sketch
+    passage: Passage, name: str, columns: np.ndarray, against: np.ndarray | None, far: float, sketch: _Sketch
 ) -> Logits:
     n, turns = columns.shape
-    mean = to_numpy(passage.table[name].mean).reshape(n, -1)
+    mean, rough = (to_numpy(v).reshape(n, -1) for v in (passage.table[name].mean, passage.table[name].var))
     found = np.zeros((n, turns, sketch.size), np.float32)
     shares: dict[str, np.ndarray] = {}
     nonlinear = np.zeros((n, turns))
-    for turn, seed in seeds:
+    for turn, seed in passage.seeds(name, columns, against):
+        if turn > 0 and against is not None:
+            # How far a rival comes is known once it has been followed; the last one tells for the next.
+            var = nonlinear[:, turn - 1] + sum(v[:, turn - 1] for v in shares.values())
+            gap = np.take_along_axis(mean, against[:, None], axis=1)[:, 0] - mean[np.arange(n), columns[:, turn]]
+            if (gap < far * np.sqrt(var)).mean() <= _FEW:
+                break
         for share in passage.back(name, seed):
             if share.stored is None:
                 nonlinear[:, turn] += to_numpy(share.variance(n))
@@ -210,7 +216,7 @@ def _part(
             gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
             variance = sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
-    return _exact(mean, columns, found, shares, nonlinear)
+    return replace(_exact(mean, columns, found, shares, nonlinear), rough=rough)
 
 
 def _exact(
@@ -247,4 +253,5 @@ def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
     nonlinear = np.maximum(mixed({s: law.nonlinear for s, law in laws.items()}, 2), 0)
     features = mixed({s: law.features for s, law in laws.items()}, 1)
     mean = mixed({s: law.mean for s, law in laws.items()}, 0)
-    return replace(_exact(mean, any_law.columns, features, shares, nonlinear), against=any_law.against)
+    rough = np.maximum(mixed({s: law.rough for s, law in laws.items() if law.rough is not None}, 2), 0)
+    return replace(_exact(mean, any_law.columns, features, shares, nonlinear), against=any_law.against, rough=rough)

@@ -23,7 +23,7 @@ from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.ground import Ground, Pilot, Weights
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits
-from kppstat.prediction.mse import mse, mse_by_weight
+from kppstat.prediction.mse import mse, mse_by_weight, towards_all
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import without_rule
 
@@ -32,7 +32,7 @@ _WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law
 _EVALUATIONS = 20  # at most, for instances that correct a prediction
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
-_FAR = 4.5  # standard deviations; rivals that are further behind never come first
+_FAR = 3.0  # standard deviations; rivals that are further behind never come first
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -245,7 +245,9 @@ def finished(
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:
         notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
-    intended = ground.moved(ground.sample, {})
+    intended, there = ground.logits(ground.sample), ground.logits(rows)
+    more = towards_all(evenly, intended, laws.chosen(True), there, shares, ground.columns(rows))
+    alone = mse_by_weight(evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other))
     cost: Mapping[str, float] = {}
     if question.sensitivity:
         slopes = kpp_gradients(
@@ -273,10 +275,8 @@ def finished(
         k=question.k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=mse(evenly, intended),
-        mse_by_weight=mse_by_weight(
-            evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other)
-        ),
+        mse=more * mse(evenly, intended),
+        mse_by_weight={name: more * value for name, value in alone.items()},
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in by_weight.items() if n},
