@@ -126,11 +126,17 @@ class Ground:
     def chosen(
         self, spreads: Sequence[float], count: int, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose inputs, and how much each stands for; `among` some, of which the places are returned."""
+        """Choose inputs, and how much each stands for; `among` some, of which the places are returned.
+
+        Inputs whose leader is about as far ahead of all others come next to each other.
+        """
         rows = np.arange(len(self.outputs)) if among is None else among
-        if isinstance(self.measure, Top1):
-            return choice.where_unclear(self.behind[rows], spreads, count)
-        return choice.evenly(self.outputs[rows], count)
+        if not isinstance(self.measure, Top1):
+            return choice.evenly(self.outputs[rows], count)
+        found, weights = choice.where_unclear(self.behind[rows], spreads, count)
+        behind = self.behind[rows[found]].reshape(len(found), -1)
+        order = np.argsort(behind.max(axis=1) - behind.mean(axis=1), kind="stable")
+        return found[order], weights[order]
 
     def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
         """Return what the chosen inputs miss of the mean change, as far as a guess for every input tells."""
@@ -164,32 +170,29 @@ class Ground:
 
         Rivals that are more than `far` standard deviations behind are left there.
         """
-        behind = self.behind[rows].reshape(len(rows), -1)
+        padded = self._padded(rows)
+        behind = self.behind[padded].reshape(len(padded), -1)
         if not isinstance(self.measure, Top1) or behind.shape[1] == 1:
             return self.law(rows, weights, calibration)
-        columns = _likeliest(self.outputs[rows], self.targets[rows], self.measure, 1 + _RIVALS)
-        columns = np.take_along_axis(
-            columns, np.argsort(-np.take_along_axis(behind, columns, axis=1), axis=1, kind="stable"), axis=1
-        )
+        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, 1 + _RIVALS)
+        falling = np.argsort(-np.take_along_axis(behind, columns, axis=1), axis=1, kind="stable")
+        columns = np.take_along_axis(columns, falling, axis=1)
         leader, rivals = columns[:, 0], columns[:, 1:]
-        gaps = behind[np.arange(len(rows)), leader] - np.take_along_axis(behind, rivals, axis=1).mean(axis=1)
-        order = np.argsort(gaps, kind="stable")  # alike together
-        padded = self._padded(order)
-        inputs, whole = self.data.batch(rows[padded]), self.data.whole
+        inputs, whole = self.data.batch(padded), self.data.whole
         law = logits(
             self.head,
             inputs,
             weights,
             calibration,
-            columns=rivals[padded],
-            against=leader[padded],
+            columns=rivals,
+            against=leader,
             far=far,
             whole=whole,
             size=self._size,
             seed=self.seed,
         )
         self.passes += len(padded) * _MOMENTS + _BACK * int(law.followed.sum())
-        return law.take(np.argsort(order))
+        return law.take(slice(len(rows)))
 
     def answers(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the logits of these inputs with other weights, up to a constant for each, shape (n, outputs)."""
