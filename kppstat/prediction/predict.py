@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +49,7 @@ def predict(
     seed: int = 0,
     sensitivity: bool = False,
     outputs: np.ndarray | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> Prediction:
     """Predict the k-th percentile performance, without a guarantee and without a full evaluation of any instance.
 
@@ -83,6 +84,8 @@ def predict(
         Tell what each weight costs, from the gradients of the predicted KPP: of the top-1 accuracy, with torch.
     outputs : ndarray, optional
         Outputs of the intended weights on all inputs, if the caller has them: computing them here is slower.
+    tell : callable, optional
+        Called once with about how many seconds the followed inputs will take, as soon as a part of them is done.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def predict(
     variation = variation_of(sigma, variation)
     ground = Ground(model, data, [variation], performance, outputs, seed)
     question.check(ground.measure)
-    found = alone(ground, variation, question)
+    found = alone(ground, variation, question, tell)
     return replace(found, evaluations=ground.passes / len(ground.data) + 1, seconds=time.monotonic() - begun)
 
 
@@ -177,13 +180,19 @@ class OwnLaws:
         return self._chosen[calibrated]
 
 
-def alone(ground: Ground, variation: Variation, question: Question) -> Prediction:
-    """Predict at one device variation by itself."""
+def alone(
+    ground: Ground, variation: Variation, question: Question, tell: Callable[[float], None] | None = None
+) -> Prediction:
+    """Predict at one device variation by itself; `tell` as for `predict`."""
     weights = ground.moments(variation)
     pilot = ground.pilot(variation, weights)
     rows, shares = ground.chosen([pilot.spread], question.inputs)
     laws = OwnLaws(ground, weights, pilot, rows, _FAR)
-    along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
+    begun = time.monotonic()
+    evenly = laws.evenly()
+    if tell is not None:
+        tell((time.monotonic() - begun) * len(rows) / len(ground.sample))
+    along, step = ground.direction(evenly, weights, pilot.calibration)
     return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
 
 
@@ -246,7 +255,7 @@ def finished(
     if curved > _BENT:
         notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
     intended, there = ground.logits(ground.sample), ground.logits(rows)
-    more = towards_all(evenly, intended, laws.chosen(True), there, shares, ground.columns(rows))
+    factor = towards_all(evenly, intended, laws.chosen(True), there, shares, ground.columns(rows))
     alone = mse_by_weight(evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other))
     cost: Mapping[str, float] = {}
     if question.sensitivity:
@@ -275,8 +284,8 @@ def finished(
         k=question.k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=more * mse(evenly, intended),
-        mse_by_weight={name: more * value for name, value in alone.items()},
+        mse=factor * mse(evenly, intended),
+        mse_by_weight={name: factor * value for name, value in alone.items()},
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in by_weight.items() if n},

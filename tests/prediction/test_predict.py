@@ -96,6 +96,14 @@ def test_the_same_seed_gives_the_same_prediction(classifier: tuple[Model, Datase
     np.testing.assert_array_equal(one.values, two.values)
 
 
+def test_how_long_it_takes_is_told_once(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    told: list[float] = []
+    prediction = predict(model, data, Variation(Gaussian(0.05)), inputs=80, draws=64, tell=told.append)
+    assert len(told) == 1
+    assert 0 < told[0] < 60 * prediction.seconds + 1
+
+
 def test_a_loss_is_predicted_in_its_own_sign(classifier: tuple[Model, Dataset]) -> None:
     model, data = classifier
     prediction = predict(model, data, Variation(Gaussian(0.05)), k=5, performance=CrossEntropy(), inputs=150)
