@@ -20,6 +20,7 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.sweep import read_numbers
 
 SHOWN = 12  # weights in the table of shares
+PATIENCE = 15  # seconds; what takes longer is announced
 
 
 def predict(
@@ -89,8 +90,15 @@ def predict(
         "seed": question.seed,
         "sensitivity": sensitivity,
     }
+
+    def tell(seconds: float) -> None:
+        if seconds > PATIENCE and not quiet:
+            err.print(f"about {duration(seconds)} to go; fewer --inputs are quicker and coarser", style="dim")
+
     results = (
-        predict_sweep(loaded, source, sigmas, **asked) if several else [predict_kpp(loaded, source, variation, **asked)]
+        predict_sweep(loaded, source, sigmas, **asked)
+        if several
+        else [predict_kpp(loaded, source, variation, tell=tell, **asked)]
     )
     first, *more = results
     if json is not None:

@@ -12,7 +12,7 @@ from kppstat.array import Array, conv, conv_transpose, namespace, pad, unfold
 from kppstat.ops.family import Family
 from kppstat.ops.moments import Moments, Step, Stored, mean_of
 from kppstat.ops.pools import Windows, elements, place_windows
-from kppstat.ops.products import matrix_product, product, rows_of_windows, sum_parts
+from kppstat.ops.products import matrix_product, product, rows_of_windows, sum_parts, window_products
 from kppstat.ops.registry import op
 
 bilinear = Family("bilinear", mixes=True)
@@ -74,7 +74,7 @@ def _(
         return unfold(pad(mx, [(0, 0), (0, 0), *at.pads]), mw.shape[2:], at.strides, at.dilations, group)
 
     def gradient(dy: Array, n: int) -> Array:
-        return sum_parts(rows_of_windows(dy, group) @ columns().swapaxes(-1, -2), n, tuple(mw.shape))
+        return sum_parts(window_products(dy, columns(), group), n, tuple(mw.shape))
 
     step = product(
         x,

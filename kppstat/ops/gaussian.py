@@ -16,6 +16,7 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 _STEP = 1e-2  # in units of max(1, |mean|): differences over less than this are lost in single precision
 _TINY = 1e-30
+_SAME = 1e-6  # of their variances: variance of the difference of two values that count as one
 
 
 def root(v: Array) -> Array:
@@ -65,7 +66,8 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
         """Distribution function, density, and z times density at an edge."""
         if isinstance(edge, float) and math.isinf(edge):
             return float(edge > 0), 0.0, 0.0
-        z = xp.clip((edge - m) / s, -38.0, 38.0)
+        # Where nothing varies, a step has no slope.
+        z = xp.clip(xp.where(v > _TINY, (edge - m) / s, xp.sign(edge - m) * 38), -38.0, 38.0)
         density = normal_pdf(z)
         return normal_cdf(z), density, z * density
 
@@ -115,16 +117,19 @@ def largest(
     def between(a: dict[int, Array], b: dict[int, Array], va: Array, vb: Array) -> Array:
         if apart is None:
             return va + vb
-        return sum(p * q * apart(i, j) for i, p in a.items() for j, q in b.items())
+        if len(a) == len(b) == 1:
+            return apart(*a, *b)
+        return sum(p * sum(q * apart(i, j) for j, q in b.items()) for i, p in a.items())
 
     while len(entries) > 1:
         winners = []
         for (m1, v1, w1), (m2, v2, w2) in zip(entries[::2], entries[1::2], strict=False):
             d = between(w1, w2, v1, v2)
-            a = xp.sqrt(xp.where(d > _TINY, d, d * 0 + _TINY))
+            # What differs by no more than rounding is the same; its derivatives would be rounding over rounding.
+            a = xp.sqrt(xp.where(d > _SAME * (v1 + v2) + _TINY, d, d * 0 + _TINY))
             gap = m1 - m2
             z = gap / a
-            z = xp.where(z > 38, z * 0 + 38, xp.where(z < -38, z * 0 - 38, z))
+            z = xp.clip(z, -38.0, 38.0)
             p, density = normal_cdf(z), a * normal_pdf(z)
             above = gap * p + density
             var = (v1 + gap * gap) * p + v2 * (1 - p) + gap * density - above * above

@@ -129,6 +129,7 @@ def _largest_step(x: Moments, at: Windows, scale: Array | None) -> Step:
     # Padding never wins: it lies far below everything.
     below = float(to_numpy(xp.min(x.mean) - 20 * xp.sqrt(xp.max(x.var)) - 1))
     means, variances = _slices(_padded(x.mean, at, below), at), _slices(_padded(x.var, at, 0), at)
+    roots = _slices(_padded(root(x.var), at, 0), at)
 
     @functools.cache
     def apart(i: int, j: int) -> Array:
@@ -138,9 +139,8 @@ def _largest_step(x: Moments, at: Windows, scale: Array | None) -> Step:
         known = independent if x.apart is None else x.apart(at, i, j)
         known = known if scale is None else known * scale
         # |s_i - s_j|^2 <= apart <= (s_i + s_j)^2 whatever the correlation
-        product = 2 * root(variances[i]) * root(variances[j])
-        least, most = independent - product, independent + product
-        return xp.where(known < least, least, xp.where(known > most, most, known))
+        product = 2 * roots[i] * roots[j]
+        return xp.minimum(xp.maximum(known, independent - product), independent + product)
 
     use = apart if len(means) <= _MANY else None
     mean, var, chance, explained = largest(means, variances, use)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kppstat.array import Array, namespace
+from kppstat.array import Array, einsum, namespace
 from kppstat.ops.moments import Moments, Step, Stored, mean_of, reduce_to
 
 Product = Callable[[Array, Array], Array]
@@ -94,8 +94,9 @@ def matrix_product(a: Any, b: Any, bias: Array | None = None, **more: Any) -> St
 
     def for_right(dy: Array, n: int) -> Array:
         if mb.ndim == 2:  # rows of one input together
-            rows = xp.reshape(ma, (n, -1, ma.shape[-1]))
-            return xp.matmul(turned(rows), xp.reshape(dy, (n, -1, dy.shape[-1])))
+            rows, adjoints = xp.reshape(ma, (n, -1, ma.shape[-1])), xp.reshape(dy, (n, -1, dy.shape[-1]))
+            # An outer product is quicker without the machinery of matrices.
+            return turned(rows) * adjoints if rows.shape[1] == 1 else xp.matmul(turned(rows), adjoints)
         return _per_input(turned(ma), dy, tuple(mb.shape), n)
 
     step = product(
@@ -150,7 +151,17 @@ def rows_of_windows(dy: Array, group: int) -> Array:
     return namespace(dy).reshape(dy, (n, group, m // group, math.prod(dy.shape[2:])))
 
 
+def window_products(dy: Array, columns: Array, group: int) -> Array:
+    """Return the sum over positions of an adjoint times the patches that a convolution met, by channel and element."""
+    rows = rows_of_windows(dy, group)
+    if rows.shape[2] == 1:  # depthwise: no matrix is large enough to be worth it
+        return einsum("ngp,ngkp->ngk", rows[:, :, 0], columns)
+    return rows @ columns.swapaxes(-1, -2)
+
+
 def sum_parts(g: Array, n: int, shape: tuple[int, ...]) -> Array:
     """Return derivatives (n, *shape) from those of the parts that an input consists of along axis 0."""
     xp = namespace(g)
+    if g.shape[0] == n:
+        return xp.reshape(g, (n, *shape))
     return xp.sum(xp.reshape(g, (n, g.shape[0] // n, *shape)), axis=1)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import eigh
 
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
-from kppstat.prediction.curve import PLACES, unexplained, variance
-from kppstat.prediction.logits import Logits
+from kppstat.prediction.curve import PLACES, centred, unexplained, variance
+from kppstat.prediction.logits import TOGETHER, Logits
 from kppstat.propagate import Calibration, passages
 
 Values = dict[str, np.ndarray]
@@ -28,7 +29,7 @@ def direction(
     calibration: Calibration | None,
     *,
     whole: Container[str] = (),
-    size: int = 64,
+    size: int = TOGETHER,
 ) -> tuple[np.ndarray, Values]:
     """Return the first principal direction of the standardised logits of these inputs.
 
@@ -51,8 +52,8 @@ def direction(
     s = np.sqrt(law.var)
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     rows = law.features.reshape(n * turns, r) * inverse.reshape(-1, 1).astype(np.float32)
-    _, vectors = np.linalg.eigh(rows @ rows.T)
-    first = vectors[:, -1]
+    last = len(rows) - 1
+    first = eigh(rows @ rows.T, subset_by_index=(last, last))[1][:, 0]
     along = rows.T @ first
     length = float(np.linalg.norm(along))
     if length == 0:
@@ -107,7 +108,8 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     """Return the law with what the logits bend along a direction.
 
     What is linear in it stays as the law has it; what was not, as the network itself has it, takes the place of as much
-    of the variance that counted as nonlinear.
+    of the variance that counted as nonlinear. A logit without features, because it was too far behind to be followed,
+    moves along the direction as the network has it, and so comes near where an instance lies far out.
 
     Parameters
     ----------
@@ -117,8 +119,12 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     found : ndarray, shape (places, n, outputs)
         From `responses`, of the inputs of the law.
     """
-    picked = np.take_along_axis(found.astype(np.float64), law.columns[None], axis=2)
-    bend = unexplained(picked - picked[len(picked) // 2])
+    found = found.astype(np.float64)
+    picked = np.take_along_axis(found, law.columns[None], axis=2)
+    if law.against is not None:
+        picked -= np.take_along_axis(found, law.against[None, :, None], axis=2)
+    shift = picked - picked[len(picked) // 2]
+    bend = np.where(law.followed, unexplained(shift), centred(shift))
     nonlinear = np.maximum(law.nonlinear - variance(bend), 0)
     smooth = np.einsum("ntr,ntr->nt", law.features, law.features)
     lighter = law.with_variance(smooth - (law.nonlinear - nonlinear), nonlinear)

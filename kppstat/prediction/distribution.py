@@ -29,24 +29,33 @@ def scores(
     seed : int
     """
     n, turns, r = law.features.shape
+    outputs = law.mean.shape[1]
     flat = law.features.reshape(n * turns, r)
+    places = (law.columns + outputs * np.arange(n)[:, None]).reshape(-1)
+    followed = np.flatnonzero(law.followed)
+    if len(followed) < len(flat):
+        flat = flat[followed]
     rng = np.random.default_rng([seed, 1])
     basis = _leading(flat, rng)
-    spread_out = _stratified(basis.shape[1], draws, rng)
-    at_once = max(1, min(draws, _AT_ONCE // max(n * law.mean.shape[1], 1)))
+    half = -(-draws // 2)
+    spread_out = _stratified(basis.shape[1], half, rng)
+    at_once = max(1, min(half, _AT_ONCE // max(2 * n * outputs, 1)))
     parts = []
-    for begin in range(0, draws, at_once):
-        count = min(at_once, draws - begin)
+    for begin in range(0, half, at_once):
+        count = min(at_once, half - begin)
         z = rng.standard_normal((r, count), dtype=np.float32)
         z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
-        apart = (flat @ z).reshape(n, turns, count).transpose(2, 0, 1)
+        apart = z.T @ flat.T
+        apart = np.concatenate([apart, -apart])  # an instance and its mirror image, which is as likely
+        values = np.tile(law.mean.astype(np.float32).reshape(-1), (2 * count, 1))
+        values[:, places[followed]] += apart
         if law.along is not None and law.bend is not None:
-            apart += np.tensordot(between(law.along @ z).astype(np.float32), law.bend, 1)
-        values = np.broadcast_to(law.mean.astype(np.float32), (count, *law.mean.shape)).copy()
-        np.put_along_axis(values, np.broadcast_to(law.columns, apart.shape), _at(values, law.columns) + apart, axis=2)
-        rows = np.broadcast_to(np.arange(n), (count, n)).reshape(-1)
-        parts.append(score(values.reshape(count * n, -1), rows).reshape(count, n))
-    return np.concatenate(parts)
+            at = law.along @ z
+            bend = law.bend.reshape(len(law.bend), -1)
+            values[:, places] += between(np.concatenate([at, -at])).astype(np.float32) @ bend
+        rows = np.broadcast_to(np.arange(n), (2 * count, n)).reshape(-1)
+        parts.append(score(values.reshape(2 * count * n, outputs), rows).reshape(2 * count, n))
+    return np.concatenate(parts)[:draws]
 
 
 def _leading(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -59,12 +68,8 @@ def _leading(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _stratified(dimensions: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Return normals, shape (dimensions, draws), each row with one value in every stratum (Latin hypercube)."""
-    strata = np.stack([rng.permutation(draws) for _ in range(dimensions)])
+    strata = np.array([rng.permutation(draws) for _ in range(dimensions)]).reshape(dimensions, draws)
     return ndtri((strata + rng.uniform(size=strata.shape)) / draws).astype(np.float32)
-
-
-def _at(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(values, np.broadcast_to(columns, (len(values), *columns.shape)), axis=2)
 
 
 def of_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,13 @@ from kppstat.performance import Performance, Top1, performance_named
 from kppstat.prediction import bend, choice
 from kppstat.prediction.distribution import scores
 from kppstat.prediction.head import logits_from, split
-from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, require_usable
+from kppstat.prediction.logits import TOGETHER, Logits, logits
+from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, outputs_of, require_usable
 from kppstat.propagate import Calibration, calibrate, forward
 from kppstat.propagate.moments import require_rules
 
 _SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
-_MOST, _LEADERS = 10, 5  # logits of an input that are followed: in general, and to tell which one is the largest
+_MOST, _RIVALS = 10, 9  # logits of an input that are followed: in general, and besides the one that leads
 _MOMENTS, _BACK = 4, 2  # forward passes that a pass of moments, and one back with its derivatives, cost
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -94,7 +95,7 @@ class Ground:
         batch = self.model.batch
         first = choice.pilot(self.behind, PILOT) if batch is None else np.arange(min(batch, len(self.data)))
         self._first = self._padded(first)
-        self._size = batch or 64
+        self._size = batch or TOGETHER
 
     def moments(self, variation: Variation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return mean and variance of each weight."""
@@ -125,11 +126,17 @@ class Ground:
     def chosen(
         self, spreads: Sequence[float], count: int, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose inputs, and how much each stands for; `among` some, of which the places are returned."""
+        """Choose inputs, and how much each stands for; `among` some, of which the places are returned.
+
+        Inputs whose leader is about as far ahead of all others come next to each other.
+        """
         rows = np.arange(len(self.outputs)) if among is None else among
-        if isinstance(self.measure, Top1):
-            return choice.where_unclear(self.behind[rows], spreads, count)
-        return choice.evenly(self.outputs[rows], count)
+        if not isinstance(self.measure, Top1):
+            return choice.evenly(self.outputs[rows], count)
+        found, weights = choice.where_unclear(self.behind[rows], spreads, count)
+        behind = self.behind[rows[found]].reshape(len(found), -1)
+        order = np.argsort(behind.max(axis=1) - behind.mean(axis=1), kind="stable")
+        return found[order], weights[order]
 
     def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
         """Return what the chosen inputs miss of the mean change, as far as a guess for every input tells."""
@@ -137,11 +144,10 @@ class Ground:
             return 0.0
         return choice.missed(self.behind, self.targets, spread, rows, weights)
 
-    def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, *, leaders: bool) -> Logits:
-        """Return the law of the logits of these inputs; of the leaders alone, where a top-1 accuracy asks no more."""
-        most = _LEADERS if leaders and isinstance(self.measure, Top1) else _MOST
+    def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None) -> Logits:
+        """Return the law of the logits of these inputs, of the likeliest ones where they are many."""
         padded = self._padded(rows)
-        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, most)
+        columns = self.columns(padded)
         inputs, whole = self.data.batch(padded), self.data.whole
         law = logits(
             self.head, inputs, weights, calibration, columns=columns, whole=whole, size=self._size, seed=self.seed
@@ -149,8 +155,52 @@ class Ground:
         self.passes += len(padded) * (_MOMENTS + _BACK * columns.shape[1])
         return law.take(slice(len(rows)))
 
+    def columns(self, rows: np.ndarray) -> np.ndarray:
+        """Return which logits of these inputs are followed where all count alike, shape (n, turns)."""
+        return _likeliest(self.outputs[rows], self.targets[rows], self.measure, _MOST)
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """Return the logits of the intended weights, shape (n, outputs)."""
+        return self.moved(rows, {}) if self.tail is not None else self.outputs[rows].reshape(len(rows), -1)
+
+    def leads(
+        self, rows: np.ndarray, weights: Weights, calibration: Calibration | None, far: float = math.inf
+    ) -> Logits:
+        """Return the law of what tells a top-1 accuracy: the logits of rivals, relative to the class that leads.
+
+        Rivals that are more than `far` standard deviations behind are left there.
+        """
+        padded = self._padded(rows)
+        behind = self.behind[padded].reshape(len(padded), -1)
+        if not isinstance(self.measure, Top1) or behind.shape[1] == 1:
+            return self.law(rows, weights, calibration)
+        columns = _likeliest(self.outputs[padded], self.targets[padded], self.measure, 1 + _RIVALS)
+        falling = np.argsort(-np.take_along_axis(behind, columns, axis=1), axis=1, kind="stable")
+        columns = np.take_along_axis(columns, falling, axis=1)
+        leader, rivals = columns[:, 0], columns[:, 1:]
+        inputs, whole = self.data.batch(padded), self.data.whole
+        law = logits(
+            self.head,
+            inputs,
+            weights,
+            calibration,
+            columns=rivals,
+            against=leader,
+            far=far,
+            whole=whole,
+            size=self._size,
+            seed=self.seed,
+        )
+        self.passes += len(padded) * _MOMENTS + _BACK * int(law.followed.sum())
+        return law.take(slice(len(rows)))
+
+    def answers(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the logits of these inputs with other weights, up to a constant for each, shape (n, outputs)."""
+        self.passes += len(rows)
+        return logits_from(outputs_of(self.model, self.data, rows, weights), self.tail).reshape(len(rows), -1)
+
     def moved(self, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the logits of these inputs with other weights, shape (n, outputs)."""
+        """Return the logits of these inputs with other weights, shape (n, outputs), as the rules compute them."""
         padded = self._padded(rows)
         self.passes += len(padded)
         groups = [padded[i : i + self._size] for i in range(0, len(padded), self._size)]

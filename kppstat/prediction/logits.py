@@ -1,7 +1,8 @@
-"""Mean of the logits, and features whose inner products are their covariance over instances."""
+"""Mean of the logits, or of their leads, and features whose inner products are their covariance over instances."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,9 @@ from kppstat.propagate import Calibration, Passage, passages
 
 FEATURES = 2048
 """Size of the sketch: inner products of unit vectors are off by about 1/sqrt(2048) = 2 %."""
+_FEW = 0.04  # share of inputs taken together for which alone no further logit is followed
+TOGETHER = 32
+"""Inputs that are taken at a time: their derivatives should stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,11 @@ class Logits:
         Direction of the features, of length one, along which the logits bend.
     bend : ndarray, shape (places, n, turns), or None
         What is added to a logit where an instance lies at one of the places along it (`kppstat.prediction.curve`).
+    against : ndarray of int, shape (n,), or None
+        The output of each input relative to which the others vary, and which stays at its mean: what is common to all
+        logits of an input changes no answer. None where logits vary by themselves.
+    rough : ndarray, shape (n, outputs), or None
+        Variance of all outputs as it was propagated element by element, which knows no adjoint.
     """
 
     mean: np.ndarray
@@ -45,12 +54,19 @@ class Logits:
     nonlinear: np.ndarray
     along: np.ndarray | None = None
     bend: np.ndarray | None = None
+    against: np.ndarray | None = None
+    rough: np.ndarray | None = None
 
     @property
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
         smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
         return smooth if self.bend is None else smooth + variance(self.bend)
+
+    @property
+    def followed(self) -> np.ndarray:
+        """Whether each logit that may vary has features, shape (n, turns)."""
+        return np.asarray(self.features.any(axis=2))
 
     def take(self, places: slice | np.ndarray) -> Logits:
         """Return the law of some of the inputs."""
@@ -62,6 +78,8 @@ class Logits:
             self.nonlinear[places],
             self.along,
             None if self.bend is None else self.bend[:, places],
+            None if self.against is None else self.against[places],
+            None if self.rough is None else self.rough[places],
         )
 
     def with_nonlinear(self, share: float) -> Logits:
@@ -70,6 +88,8 @@ class Logits:
         Nonlinear parts of different elements count as independent, and cancel in truth where a network has learnt to
         be robust; how much is left is measured on pilot instances.
         """
+        if share == 1:
+            return self
         smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
         return self.with_variance(smooth - (1 - share) * self.nonlinear, share * self.nonlinear)
 
@@ -104,7 +124,7 @@ class _Sketch:
         if whole:
             features += scaled[:, :whole].reshape(n, -1, self.size).sum(axis=1)
         features[:, : count - whole] += scaled[:, whole:]
-        return np.einsum("ne,ne->n", scaled, scaled)
+        return np.asarray(np.matmul(scaled[:, None, :], scaled[:, :, None])[:, 0, 0])
 
 
 def logits(
@@ -114,8 +134,10 @@ def logits(
     calibration: Calibration | None,
     *,
     columns: np.ndarray,
+    against: np.ndarray | None = None,
+    far: float = math.inf,
     whole: Container[str] = (),
-    size: int = 64,
+    size: int = TOGETHER,
     features: int = FEATURES,
     seed: int = 0,
 ) -> Logits:
@@ -130,6 +152,11 @@ def logits(
     calibration : Calibration or None
     columns : ndarray of int, shape (n, turns)
         Which logits of each input are followed; each turn costs one pass back.
+    against : ndarray of int, shape (n,), optional
+        The logit of each input from which the others are taken as differences; see `Logits`.
+    far : float
+        Logits that lie further below `against` than this many standard deviations, for nearly all inputs that are taken
+        together, are left there: columns should fall, and inputs next to each other be alike.
     whole : names of inputs that are the same for all
     size : int
         Inputs that are taken at a time.
@@ -147,7 +174,8 @@ def logits(
     for rows, passage in groups:
         if sketch is None:
             sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
-        parts.append(_part(passage, name, columns[rows], sketch))
+        leader = None if against is None else against[rows]
+        parts.append(_part(passage, name, columns[rows], leader, far, sketch))
     weights_met = {w for p in parts for w in p.by_weight}
     return Logits(
         np.concatenate([p.mean for p in parts]),
@@ -155,6 +183,8 @@ def logits(
         np.concatenate([p.features for p in parts]),
         {w: np.concatenate([p.by_weight[w] for p in parts]) for w in weights_met},
         np.concatenate([p.nonlinear for p in parts]),
+        against=against,
+        rough=np.concatenate([p.rough for p in parts if p.rough is not None]),
     )
 
 
@@ -166,13 +196,21 @@ def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tupl
             yield name, passage.table[name].var
 
 
-def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> Logits:
+def _part(
+    passage: Passage, name: str, columns: np.ndarray, against: np.ndarray | None, far: float, sketch: _Sketch
+) -> Logits:
     n, turns = columns.shape
-    mean = to_numpy(passage.table[name].mean).reshape(n, -1)
+    mean, rough = (to_numpy(v).reshape(n, -1) for v in (passage.table[name].mean, passage.table[name].var))
     found = np.zeros((n, turns, sketch.size), np.float32)
     shares: dict[str, np.ndarray] = {}
     nonlinear = np.zeros((n, turns))
-    for turn, seed in passage.seeds(name, columns):
+    for turn, seed in passage.seeds(name, columns, against):
+        if turn > 0 and against is not None:
+            # How far a rival comes is known once it has been followed; the last one tells for the next.
+            var = nonlinear[:, turn - 1] + sum(v[:, turn - 1] for v in shares.values())
+            gap = np.take_along_axis(mean, against[:, None], axis=1)[:, 0] - mean[np.arange(n), columns[:, turn]]
+            if (gap < far * np.sqrt(var)).mean() <= _FEW:
+                break
         for share in passage.back(name, seed):
             if share.stored is None:
                 nonlinear[:, turn] += to_numpy(share.variance(n))
@@ -180,7 +218,7 @@ def _part(passage: Passage, name: str, columns: np.ndarray, sketch: _Sketch) -> 
             gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
             variance = sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
-    return _exact(mean, columns, found, shares, nonlinear)
+    return replace(_exact(mean, columns, found, shares, nonlinear), rough=rough)
 
 
 def _exact(
@@ -216,4 +254,6 @@ def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
     shares = {w: np.maximum(mixed({s: law.by_weight[w] for s, law in laws.items()}, 2), 0) for w in any_law.by_weight}
     nonlinear = np.maximum(mixed({s: law.nonlinear for s, law in laws.items()}, 2), 0)
     features = mixed({s: law.features for s, law in laws.items()}, 1)
-    return _exact(mixed({s: law.mean for s, law in laws.items()}, 0), any_law.columns, features, shares, nonlinear)
+    mean = mixed({s: law.mean for s, law in laws.items()}, 0)
+    rough = np.maximum(mixed({s: law.rough for s, law in laws.items() if law.rough is not None}, 2), 0)
+    return replace(_exact(mean, any_law.columns, features, shares, nonlinear), against=any_law.against, rough=rough)

@@ -33,6 +33,36 @@ def mse(law: Logits, intended: np.ndarray) -> float:
     return float((_shift(law, law.mean, intended) ** 2 + law.var).mean())
 
 
+def towards_all(
+    law: Logits, intended: np.ndarray, followed: Logits, there: np.ndarray, weights: np.ndarray, columns: np.ndarray
+) -> float:
+    """Return by what the MSE on a few inputs is to be multiplied to be that on all, by a rougher MSE on more of them.
+
+    A ratio estimator (Cochran 1977, chapter 6): the variance that elements have by themselves is quick, so more inputs
+    have it, and it tells which of them deviate more.
+
+    Parameters
+    ----------
+    law, intended
+        Of the few, as for `mse`.
+    followed, there
+        The same of the many.
+    weights : ndarray, shape (m,)
+        Such that a weighted sum over the many estimates a mean over all inputs.
+    columns : ndarray of int, shape (m, turns)
+        The outputs of the many that count.
+    """
+    few = _rough(law, intended, law.columns).mean()
+    many = weights @ _rough(followed, there, columns) / weights.sum()
+    return float(many / few) if few > 0 else 1.0
+
+
+def _rough(law: Logits, intended: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the MSE of each input from variances that were propagated element by element."""
+    square = (law.mean - intended) ** 2 + (0 if law.rough is None else law.rough)
+    return np.asarray(np.take_along_axis(square, columns, axis=1).mean(axis=1))
+
+
 def mse_by_weight(
     law: Logits,
     intended: np.ndarray,

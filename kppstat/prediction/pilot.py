@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -46,15 +46,20 @@ def instances(model: Model, variation: Variation, seed: int) -> Iterator[dict[st
 
 def clean_outputs(model: Model, data: Dataset) -> np.ndarray:
     """Return the outputs of the intended weights on all inputs."""
-    size = model.batch or _BATCH
+    return outputs_of(model, data, np.arange(len(data)), {})
+
+
+def outputs_of(model: Model, data: Dataset, rows: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the outputs on some inputs, with some weights replaced."""
+    size, name = model.batch or _BATCH, model.graph.outputs[0].name
     image = model.image()
-    session = Session(image.patched({}), str(model.path), thorough=True)
+    session = Session(image.patched(weights), str(model.path), thorough=True)
     found = []
-    for i in range(0, len(data), size):
-        rows = np.arange(i, min(i + size, len(data)))
-        inputs = data.batch(np.concatenate([rows, np.resize(rows, -len(rows) % (model.batch or 1))]))
+    for i in range(0, len(rows), size):
+        part = rows[i : i + size]
+        inputs = data.batch(np.concatenate([part, np.resize(part, -len(part) % (model.batch or 1))]))
         outputs = session.run(inputs)
         # onnxruntime is given a minute; what it leaves is computed here.
-        first = to_numpy(forward(model.graph, inputs)[model.graph.outputs[0].name]) if outputs is None else outputs[0]
-        found.append(first[: len(rows)])
+        first = to_numpy(forward(model.graph, inputs, weights)[name]) if outputs is None else outputs[0]
+        found.append(first[: len(part)])
     return np.concatenate(found)

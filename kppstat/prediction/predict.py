@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.ground import Ground, Pilot, Weights
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits
-from kppstat.prediction.mse import mse, mse_by_weight
+from kppstat.prediction.mse import mse, mse_by_weight, towards_all
 from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import without_rule
 
@@ -31,6 +32,7 @@ _WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law
 _EVALUATIONS = 20  # at most, for instances that correct a prediction
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
+_FAR = 3.0  # standard deviations; rivals that are further behind never come first
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -47,6 +49,7 @@ def predict(
     seed: int = 0,
     sensitivity: bool = False,
     outputs: np.ndarray | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> Prediction:
     """Predict the k-th percentile performance, without a guarantee and without a full evaluation of any instance.
 
@@ -81,6 +84,8 @@ def predict(
         Tell what each weight costs, from the gradients of the predicted KPP: of the top-1 accuracy, with torch.
     outputs : ndarray, optional
         Outputs of the intended weights on all inputs, if the caller has them: computing them here is slower.
+    tell : callable, optional
+        Called once with about how many seconds the followed inputs will take, as soon as a part of them is done.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def predict(
     variation = variation_of(sigma, variation)
     ground = Ground(model, data, [variation], performance, outputs, seed)
     question.check(ground.measure)
-    found = alone(ground, variation, question)
+    found = alone(ground, variation, question, tell)
     return replace(found, evaluations=ground.passes / len(ground.data) + 1, seconds=time.monotonic() - begun)
 
 
@@ -148,14 +153,15 @@ class Laws(Protocol):
         """Return the law of all logits of the evenly chosen inputs."""
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
 
 
 class OwnLaws:
     """Laws at one device variation, from its own derivatives; computed when asked for, once."""
 
-    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray) -> None:
-        self._ground, self._weights, self._pilot, self._rows = ground, weights, pilot, rows
+    def __init__(self, ground: Ground, weights: Weights, pilot: Pilot, rows: np.ndarray, far: float = math.inf) -> None:
+        self._ground, self._weights, self._pilot = ground, weights, pilot
+        self._rows, self._far = rows, far
         self._evenly: Logits | None = None
         self._chosen: dict[bool, Logits] = {}
 
@@ -163,24 +169,30 @@ class OwnLaws:
         """Return the law of all logits of the evenly chosen inputs."""
         if self._evenly is None:
             ground = self._ground
-            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration, leaders=False)
+            self._evenly = ground.law(ground.sample, self._weights, self._pilot.calibration)
         return self._evenly
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
         if calibrated not in self._chosen:
             calibration = self._pilot.calibration if calibrated else None
-            self._chosen[calibrated] = self._ground.law(self._rows, self._weights, calibration, leaders=True)
+            self._chosen[calibrated] = self._ground.leads(self._rows, self._weights, calibration, self._far)
         return self._chosen[calibrated]
 
 
-def alone(ground: Ground, variation: Variation, question: Question) -> Prediction:
-    """Predict at one device variation by itself."""
+def alone(
+    ground: Ground, variation: Variation, question: Question, tell: Callable[[float], None] | None = None
+) -> Prediction:
+    """Predict at one device variation by itself; `tell` as for `predict`."""
     weights = ground.moments(variation)
     pilot = ground.pilot(variation, weights)
     rows, shares = ground.chosen([pilot.spread], question.inputs)
-    laws = OwnLaws(ground, weights, pilot, rows)
-    along, step = ground.direction(laws.evenly(), weights, pilot.calibration)
+    laws = OwnLaws(ground, weights, pilot, rows, _FAR)
+    begun = time.monotonic()
+    evenly = laws.evenly()
+    if tell is not None:
+        tell((time.monotonic() - begun) * len(rows) / len(ground.sample))
+    along, step = ground.direction(evenly, weights, pilot.calibration)
     return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
 
 
@@ -211,7 +223,7 @@ def finished(
     model, measure, seed, total = ground.model, ground.measure, ground.seed, len(ground.data)
     weights, constants = ground.moments(variation), model.graph.constants
 
-    found = responses(step, weights, lambda other: ground.moved(rows, other)) if step else None
+    found = responses(step, weights, lambda other: ground.answers(rows, other)) if step else None
 
     def law_of(calibrated: bool, nonlinear: float) -> Logits:
         law = laws.chosen(calibrated).with_nonlinear(nonlinear)
@@ -242,7 +254,9 @@ def finished(
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:
         notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
-    intended = ground.moved(ground.sample, {})
+    intended, there = ground.logits(ground.sample), ground.logits(rows)
+    factor = towards_all(evenly, intended, laws.chosen(True), there, shares, ground.columns(rows))
+    alone = mse_by_weight(evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other))
     cost: Mapping[str, float] = {}
     if question.sensitivity:
         slopes = kpp_gradients(
@@ -270,10 +284,8 @@ def finished(
         k=question.k,
         mean=sign * float(performances.mean()),
         sd=float(performances.std(ddof=1)),
-        mse=mse(evenly, intended),
-        mse_by_weight=mse_by_weight(
-            evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other)
-        ),
+        mse=factor * mse(evenly, intended),
+        mse_by_weight={name: factor * value for name, value in alone.items()},
         clean=sign * level,
         values=sign * performances,
         by_weight={n: v for n, v in by_weight.items() if n},

@@ -100,7 +100,7 @@ class _Between:
         return self._of(lambda laws: laws.evenly())
 
     def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the followed inputs, with correlations inside the network corrected or not."""
+        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
         return self._of(lambda laws: laws.chosen(calibrated))
 
     def _of(self, law_of: Callable[[Laws], Logits]) -> Logits:

@@ -115,11 +115,13 @@ class Passage:
                 if pulled is not None and source:
                     waiting[source] = waiting[source] + pulled if source in waiting else pulled
 
-    def seeds(self, name: str, columns: Array | None = None) -> Iterator[tuple[int, Array]]:
+    def seeds(
+        self, name: str, columns: Array | None = None, against: Array | None = None
+    ) -> Iterator[tuple[int, Array]]:
         """Yield the adjoint that picks each output in turn, with the number of the turn.
 
         The value is seen as (n, outputs); `columns` of shape (n, turns) says which output of each input is picked
-        in each turn, by default all in order.
+        in each turn, by default all in order; `against` of shape (n,) an output of each input that is taken off.
         """
         value = self.table[name].mean
         xp = namespace(value)
@@ -129,6 +131,8 @@ class Passage:
         for i in range(turns):
             picked = np.zeros((self.count, width), dtype_name(value))
             picked[rows, i if columns is None else columns[:, i]] = 1.0
+            if against is not None:
+                picked[rows, against] -= 1.0
             yield i, xp.reshape(like(picked, value), tuple(value.shape))
 
     def spread(self, name: str | None = None, columns: Array | None = None) -> Spread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kppstat.ops import lookup
-from kppstat.ops.gaussian import largest
+from kppstat.ops.gaussian import largest, piecewise_linear
 from kppstat.ops.moments import Moments, Step
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
@@ -432,3 +433,15 @@ def test_registering_twice_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="operator Relu is registered twice"):
         op("Relu", elementwise)(lambda x: x)
+
+
+def test_a_step_has_no_slope_where_nothing_varies() -> None:
+    """An exact zero before a Relu, as in the background of an image, must not make derivatives overflow."""
+    torch = pytest.importorskip("torch")
+    mean, var = torch.tensor([0.0, 0.5], requires_grad=True), torch.tensor([0.0, 0.1], requires_grad=True)
+    step = piecewise_linear(Moments(mean, var), [(-math.inf, 0.0, 0.0, 0.0), (0.0, math.inf, 0.0, 1.0)])
+    (gain,) = step.pull([torch.ones(2)])
+    out = step.outputs[0]
+    (gain.sum() + out.mean.sum() + out.var.sum()).backward()
+    assert float(mean.grad.abs().max()) < 10
+    assert float(var.grad.abs().max()) < 10

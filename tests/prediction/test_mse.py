@@ -10,6 +10,8 @@ from kppstat.data import Dataset
 from kppstat.noise import Encoded, Gaussian, NoiseModel, Pair, Steps, Variation, normals
 from kppstat.onnx_io import Model
 from kppstat.prediction import predict
+from kppstat.prediction.logits import Logits
+from kppstat.prediction.mse import mse, towards_all
 from kppstat.propagate import forward
 from tests.prediction.made import made
 
@@ -77,3 +79,17 @@ def test_mse_of_a_weight_is_what_it_alone_brings(network: tuple[Model, Dataset])
         truth = deviations(model, data, Variation(EXACT, {name: COARSE}), 2000)
         assert alone == pytest.approx((truth**2).mean(), rel=0.06)
     assert prediction.to_dict()["mse_by_weight"] == prediction.mse_by_weight
+
+
+def test_a_rougher_mse_on_more_inputs_corrects_that_on_a_few() -> None:
+    """Where the rougher one is in proportion to the exact one, the corrected value is that of all inputs."""
+    rng = np.random.default_rng(0)
+    each = rng.gamma(2.0, size=(200, 3))
+    columns = np.broadcast_to(np.arange(3), each.shape).copy()
+    mean = np.zeros_like(each)
+    whole = Logits(mean, columns, np.sqrt(each)[:, :, None], {}, np.zeros_like(each), rough=0.4 * each)
+    few = whole.take(np.arange(10))
+    weights = np.full(200, 1 / 200)
+    factor = towards_all(few, mean[:10], whole, mean, weights, columns)
+    assert abs(mse(few, mean[:10]) / each.mean() - 1) > 0.02
+    assert factor * mse(few, mean[:10]) == pytest.approx(each.mean(), rel=1e-9)

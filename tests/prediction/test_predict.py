@@ -96,6 +96,14 @@ def test_the_same_seed_gives_the_same_prediction(classifier: tuple[Model, Datase
     np.testing.assert_array_equal(one.values, two.values)
 
 
+def test_how_long_it_takes_is_told_once(classifier: tuple[Model, Dataset]) -> None:
+    model, data = classifier
+    told: list[float] = []
+    prediction = predict(model, data, Variation(Gaussian(0.05)), inputs=80, draws=64, tell=told.append)
+    assert len(told) == 1
+    assert 0 < told[0] < 60 * prediction.seconds + 1
+
+
 def test_a_loss_is_predicted_in_its_own_sign(classifier: tuple[Model, Dataset]) -> None:
     model, data = classifier
     prediction = predict(model, data, Variation(Gaussian(0.05)), k=5, performance=CrossEntropy(), inputs=150)
@@ -257,7 +265,10 @@ def test_what_all_inputs_lose_far_out_is_drawn() -> None:
     along[0] = 1
     bend = np.multiply.outer(PLACES**2 - 1, np.array([[-0.4, 0.0]])).astype(np.float32)
     law = Logits(np.zeros((1, 2)), np.array([[0, 1]]), features, {}, np.zeros((1, 2)), along, bend)
-    assert law.var[0, 0] == pytest.approx(0.5**2 + 2 * 0.4**2, rel=1e-3)
+    end, t = PLACES[-1], np.linspace(-12, 12, 2_400_001)  # beyond the ends nothing bends any more
+    density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi) * (t[1] - t[0])
+    square = density @ (np.minimum(t * t, end * end) - 1) ** 2
+    assert law.var[0, 0] == pytest.approx(0.5**2 + 0.4**2 * square, rel=1e-6)
     drawn = scores(law, lambda v, rows: v[:, 0], 20_000)[:, 0]
     t = np.linspace(-8, 8, 200_001)
     density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi)
