@@ -33,6 +33,7 @@ _EVALUATIONS = 20  # at most, for instances that correct a prediction
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
 _FAR = 3.0  # standard deviations; rivals that are further behind never come first
+_HELPS = 0.1  # of the largest cost: deviations of a tensor hardly ever raise the KPP by as much
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
 
 
@@ -276,6 +277,12 @@ def finished(
                 f"the sensitivity to {', '.join(wild)} cannot be told: its derivatives overflow",
                 where="--sensitivity",
                 remedy="Leave it out: shares in the variance of the logits are told without",
+            )
+        helped = [n for n, c in cost.items() if c < -_HELPS * max(cost.values())]
+        if helped:
+            notes.append(
+                f"deviations of {', '.join(helped)} seem to raise the KPP, which they hardly ever do: "
+                "do not rely on what single tensors cost"
             )
     sign = -1.0 if measure.loss else 1.0
     by_weight = _shares(evenly)

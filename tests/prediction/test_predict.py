@@ -217,6 +217,23 @@ def test_a_cost_beyond_everything_is_not_told(
         predict(model, data, Variation(Gaussian(0.05)), inputs=40, draws=64, sensitivity=True)
 
 
+def test_a_tensor_whose_deviations_seem_to_help_is_doubted(
+    classifier: tuple[Model, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    model, data = classifier
+    module = importlib.import_module("kppstat.prediction.predict")
+    for cost, doubted in ({"w1": 0.02, "w2": -0.01}, True), ({"w1": 0.02, "w2": -0.0001}, False):
+
+        def odd(*args: Any, cost: dict[str, float] = cost, **more: Any) -> Any:
+            return dataclasses.replace(kpp_gradients(*args, **more), cost=cost)
+
+        monkeypatch.setattr(module, "kpp_gradients", odd)
+        found = predict(model, data, Variation(Gaussian(0.05)), inputs=40, draws=64, sensitivity=True)
+        assert any("deviations of w2 seem to raise the KPP" in note for note in found.notes) == doubted
+        assert not (doubted and found.trusted)
+
+
 def test_the_tail_is_what_makes_probabilities(classifier: tuple[Model, Dataset]) -> None:
     head, tail = split(classifier[0].graph)
     assert tail is not None
