@@ -21,7 +21,7 @@ _RECIPES = (
     Recipe("smoothed accuracy", lambda scale, done: smooth(scale / 2 * 0.25**done), first=0.1),  # ever less smooth
     Recipe("margin", lambda scale, _: hinge(scale / 2), near=1.0),
 )
-_PATH = 3.4  # first steps times their number, at least: so far that any corner can be reached
+_PATH = 3.0  # first steps times their number, at least: so far that any corner can be reached
 _LONGEST = 0.5  # step, in radii
 _SETTLES = 30.0  # gradient passes after which a longer descent gains less than another one
 _MOST = 8  # descents
