@@ -248,6 +248,7 @@ class Attack:
             "passes": self.budget,
             "seed": self.seed,
             "torch": version("torch"),
+            "search": 2,  # of what checkpoints hold; grows when that changes
         }
 
     def _reached(self) -> float:

@@ -29,6 +29,7 @@ _WHOLE = 16.0  # gradient passes below which one descent gets them all
 _ANSWER = 0.08  # of the budget, kept for the collapse to one answer
 _TRAPPED = (0.6, 1.2)  # shares of the largest class: between them, most answers are one class
 _RARER = 0.95  # of the accuracy found: a class must be as rare to be worth a descent
+_HELD = 3.5  # times the share of the largest class: above it half-way, another recipe is not worth half of the budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ def ours(network: Network, region: Region, seed: int, checkpoint: Checkpoint | N
     ones it is drawn to weights that answer everything with one class, and stays there. The margin avoids that, since
     it moves inputs far on the right side too. What a descent has come to early says little about where it ends, and
     mini-batches alone make the ends differ, so each gets its full length and the better recipe another try. If all
-    collapse, the class that fewest inputs have is the one to collapse to. Every look at all inputs counts as a third
+    collapse, the class that fewest inputs have is the one to collapse to. Where the budget allows two descents only, the
+    first goes on to take all of it if it is far from a collapse half-way. Every look at all inputs counts as a third
     of a pass. With a checkpoint the search goes on after the last descent that was finished, and ends where it would
     have ended.
     """
@@ -65,15 +67,21 @@ def ours(network: Network, region: Region, seed: int, checkpoint: Checkpoint | N
     if known is not None:
         found = _recalled(known)
         network.spend(known["passes"] - network.passes)
-    while len(found) < count and not (found and _best(found).right == 0):
+    while len(found) < count and network.left > 0.9 * share and not (found and _best(found).right == 0):
         which = len(found) if len(found) < len(_RECIPES) else _best(found).recipe
         recipe, rng = _RECIPES[which], np.random.default_rng([seed, len(found)])
-        steps = max(1.0, (share - FORWARD) * len(network) / network.batch)
+        alone = count == 2 and not found
+        passes = (2 * share if alone else share) - FORWARD
+        steps = max(1.0, passes * len(network) / network.batch)
         recipe = replace(recipe, first=max(recipe.first, min(_PATH / steps, _LONGEST)))
         phase = f"descent {len(found) + 1} of {count}: {recipe.name}"
-        u = start
-        for u, seen in descend(network, region, recipe, start, margins, share - FORWARD, rng):
+        u, begin = start, network.passes
+        for u, seen in descend(network, region, recipe, start, margins, passes, rng):
             yield Point(u, seen, phase)
+            if alone and network.passes - begin >= share - FORWARD:
+                if seen <= _HELD * network.chance:
+                    break
+                alone = False
         found.append(_Found(which, u, network.margins(u)))
         if checkpoint is not None:
             checkpoint.keep(_kept(found, network.passes))
