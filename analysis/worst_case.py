@@ -7,7 +7,8 @@ Networks: the two LeNets that ship with kppstat (Fashion-MNIST), and any other w
 inputs, and what it finds is judged on all inputs. Within one point of the best that any search found, at a budget of
 100 passes or less, is the aim; lwc, pgd and fgsm are the published searches at the same budgets. Writes
 analysis/results/worst_case.csv and worst_case.svg, and goes on from the table when it is run again.
-benchmarks/worst_case.py compares the searches over bounds.
+benchmarks/worst_case.py compares the searches over bounds; from its table comes the last panel of the figure: the LeNet
+trained plainly and the one trained with noise at the same bounds, judged on all inputs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from kppstat.worst_case import Attack, Region
 from kppstat.worst_case.certify import Certifier
 
 TABLE = Path(__file__).parent / "results" / "worst_case.csv"
+BOUNDS = Path(__file__).parents[1] / "benchmarks" / "results" / "worst_case.csv"
+TRAINED = {"LeNet, Fashion-MNIST": ("plain", INK), "LeNet trained with noise": ("with noise", ACCENT)}
 BUDGETS = {"ours": (5, 10, 20, 40, 100), "pgd": (20, 100), "lwc": (20, 100), "fgsm": (5,)}
 DEMO = {"LeNet": (MODEL, (0.005, 0.01)), "LeNet trained with noise": (NOISE_TRAINED, (0.03, 0.06))}
 OTHER_BOUND = 0.005
@@ -55,9 +58,10 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
     """Draw the worst accuracy found against the passes spent, one panel a network and bound."""
     panels = list(dict.fromkeys((row["network"], row["bound"]) for row in rows))
     with house_style():
-        figure = new_figure(2, 2.3 * -(-len(panels) // 3))
-        grid = figure.subplots(-(-len(panels) // 3), 3, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
+        lines = len(panels) // 3 + 1
+        figure = new_figure(2, 2.3 * lines)
+        grid = figure.subplots(lines, 3, squeeze=False)
+        for axes in grid.flat[len(panels) + 1 :]:
             axes.axis("off")
         for axes, (network, bound) in zip(grid.flat, panels, strict=False):
             mine = [row for row in rows if (row["network"], row["bound"]) == (network, bound)]
@@ -83,7 +87,23 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
         for axes in grid.flat[max(len(panels) - 3, 0) : len(panels)]:
             axes.set_xlabel("gradient passes")
         grid[0, 0].legend(frameon=False, fontsize=SMALL)
+        _compare_training(grid.flat[len(panels)])
     save(figure, path)
+
+
+def _compare_training(axes: Any) -> None:
+    """Draw accuracy on all inputs against the bound for both LeNets: the worst weights and the intended ones."""
+    rows = list(csv.DictReader(BOUNDS.open()))
+    for network, (label, colour) in TRAINED.items():
+        mine = [row for row in rows if (row["network"], row["method"]) == (network, "ours")]
+        line = [(0.0, float(mine[0]["clean"])), *((float(row["bound"]), float(row["worst"])) for row in mine)]
+        bounds, worst = np.array(line).T
+        axes.plot(bounds, 100 * worst, color=colour, marker="o", markersize=3, label=label)
+    axes.set_title("LeNets, ours with 40 passes, on all inputs", fontsize=SMALL)
+    axes.set_xlabel("bound")
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_ylim(bottom=0)
+    axes.legend(title="trained", title_fontsize=SMALL, frameon=False, fontsize=SMALL)
 
 
 def main() -> None:

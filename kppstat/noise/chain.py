@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,7 +78,7 @@ class Chain(Law):
         "laws": [{"model": "gaussian", "sigma": 0.05}, {"model": "stuck-at", "off": 0.01}]
     }
 
-    laws: tuple[Law, ...]
+    laws: tuple[Law, ...] = field(metadata={"meaning": "laws of a cell, the first to act first"})
 
     def __post_init__(self) -> None:
         if not isinstance(self.laws, list | tuple):

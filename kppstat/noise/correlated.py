@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,7 +54,7 @@ class Correlated(NoiseModel):
         "column": 0.2,
     }
 
-    noise: NoiseModel
+    noise: NoiseModel = field(metadata={"meaning": "any noise model, the law of each cell alone"})
     chip: float = real("share of the variance common to a chip", low=0, high=1, default=0.0)
     tensor: float = real("share of the variance common to a tensor", low=0, high=1, default=0.0)
     array: float = real("share common to a crossbar array", low=0, high=1, default=0.0)

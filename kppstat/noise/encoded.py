@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kppstat.errors import NoiseError
@@ -44,8 +44,8 @@ class Encoded(NoiseModel):
         "device": {"model": "gaussian", "sigma": 0.05},
     }
 
-    encoding: tuple[Encoding, ...]
-    device: Law
+    encoding: tuple[Encoding, ...] = field(metadata={"meaning": "how a weight is stored on devices, step by step"})
+    device: Law = field(metadata={"meaning": "law of each device"})
 
     def __post_init__(self) -> None:
         given = self.encoding if isinstance(self.encoding, list | tuple) else [self.encoding]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,9 +84,9 @@ class Table(NormalLaw):
         "sds": [0.3, 0.9, 1.1, 0.8],
     }
 
-    levels: tuple[float, ...]
-    means: tuple[float, ...]
-    sds: tuple[float, ...]
+    levels: tuple[float, ...] = field(metadata={"meaning": "intended, rising"})
+    means: tuple[float, ...] = field(metadata={"meaning": "mean of what is found at each level"})
+    sds: tuple[float, ...] = field(metadata={"meaning": "standard deviation there"})
 
     def __post_init__(self) -> None:
         where = "noise model table"

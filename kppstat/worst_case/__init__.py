@@ -10,13 +10,13 @@ except ImportError:
 
 from kppstat.worst_case.attack import METHODS as METHODS
 from kppstat.worst_case.attack import Attack as Attack
-from kppstat.worst_case.attack import weakest as weakest
-from kppstat.worst_case.attack import worst as worst
 from kppstat.worst_case.chance import Probability as Probability
 from kppstat.worst_case.chance import probability as probability
 from kppstat.worst_case.form import DesignPoint as DesignPoint
 from kppstat.worst_case.form import design_point as design_point
 from kppstat.worst_case.region import Region as Region
 from kppstat.worst_case.result import WorstCase as WorstCase
+from kppstat.worst_case.search import weakest as weakest
+from kppstat.worst_case.search import worst as worst
 
 del _torch

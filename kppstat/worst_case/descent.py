@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kppstat.worst_case.network import Network
@@ -14,9 +13,8 @@ from kppstat.worst_case.objectives import Objective
 from kppstat.worst_case.region import Region
 
 _SHARE = 0.2  # how often an input that seems lost is drawn, against one that still matters
-_NEAR = 0.5  # inputs wrong by less than this many typical margins still matter: they could turn right again
+_AVERAGED = 0.1  # of a descent, over which its deviations are averaged
 _MOMENTUM = 0.9
-_SQUARES = 0.99
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,19 @@ class Recipe:
     ----------
     name : str
     objective : callable
-        From the scale of the margins, the median of those still positive, to what is made small.
-    adam : bool
-        Steps of Adam instead of steps along the sign of the momentum.
+        From the scale of the margins, the median of those still positive, and the part of the descent that is done to
+        what is made small.
     first, last : float
         Length of the first and the last step as a fraction of the radius; geometric in between.
+    near : float
+        Inputs wrong by less than this many typical margins still matter: they could turn right again.
     """
 
     name: str
-    objective: Callable[[float], Objective]
-    adam: bool = False
-    first: float = 0.2
+    objective: Callable[[float, float], Objective]
+    first: float = 0.3
     last: float = 0.01
+    near: float = 0.5
 
 
 def descend(
@@ -50,16 +49,17 @@ def descend(
     passes: float,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Tensor, float]]:
-    """Yield the deviation after each step, and the share of right answers when each input was last seen.
+    """Yield the deviation after each step, averaged over a while, and the share of answers right when last seen.
 
     `margins` are those of all inputs at `start`; each is remembered until its input is in a mini-batch again. Inputs
     that are right, or wrong by little, are drawn often, the others seldom: gradients are spent where the accuracy can
-    still fall, and the more inputs are lost the cheaper a sweep over the rest becomes.
+    still fall, and the more inputs are lost the cheaper a sweep over the rest becomes. What the average is for: where
+    whole classes swing between two answers, single deviations are much worse than what lies between them.
     """
     begin, n = network.passes, len(network)
     margins = margins.copy()
-    u, momentum, squares = start.clone(), network.start(), network.start()
-    count = 0
+    u, momentum = start.clone(), network.start()
+    average = u
     while (spent := (network.passes - begin) / passes) < 1 - 1e-9:
         if not (margins > 0).any():  # as remembered: look again
             margins = network.margins(u).copy()
@@ -67,17 +67,12 @@ def descend(
             if not (margins > 0).any():
                 return
         scale = float(np.median(margins[margins > 0]))
-        odds = np.where(margins > -_NEAR * scale, 1.0, _SHARE)
+        odds = np.where(margins > -recipe.near * scale, 1.0, _SHARE)
         rows = rng.choice(n, size=min(network.batch, n), replace=False, p=odds / odds.sum())
-        gradient, margins[rows] = network.gradient(u, recipe.objective(scale), rows)
-        count += 1
+        gradient, margins[rows] = network.gradient(u, recipe.objective(scale, spent), rows)
         momentum = _MOMENTUM * momentum + (1 - _MOMENTUM) * gradient
         step = region.bound * recipe.first * (recipe.last / recipe.first) ** spent
-        if recipe.adam:
-            squares = _SQUARES * squares + (1 - _SQUARES) * gradient.square()
-            size = (squares / (1 - _SQUARES**count)).sqrt() + torch.finfo(torch.float32).tiny
-            direction = momentum / (1 - _MOMENTUM**count) / size
-        else:
-            direction = network.steepest(momentum, region)
-        u = network.project(u - step * direction, region)
-        yield u, float((margins > 0).mean())
+        u = network.project(u - step * network.steepest(momentum, region), region)
+        share = (network.passes - begin) / passes - spent
+        average = average + min(1.0, share / _AVERAGED) * (u - average)
+        yield average, float((margins > 0).mean())

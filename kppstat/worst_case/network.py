@@ -87,6 +87,13 @@ class Network:
         """Return the accuracy of answering with the most frequent class whatever the input."""
         return float(self.targets.bincount().max()) / len(self)
 
+    def rarest(self) -> tuple[int, float]:
+        """Return the class that fewest inputs have, maybe none, and its share: the lowest accuracy of one answer."""
+        classes = self._logits(self.intended, np.arange(1)).shape[1]
+        self.passes += FORWARD / len(self)
+        counts = self.targets.bincount(minlength=classes)
+        return int(counts.argmin()), float(counts.min()) / len(self)
+
     @property
     def left(self) -> float:
         """Gradient passes left for the search, when one check of what it found is still to be paid."""

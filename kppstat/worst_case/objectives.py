@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 # (logits, targets) -> one number for each input, to be made small
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -33,11 +32,22 @@ def hinge(kappa: float = 0.0) -> Objective:
     return lambda logits, targets: margin(logits, targets).clamp_min(-kappa)
 
 
-def log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the negative cross-entropy, ``log p`` of the right class."""
-    return -functional.cross_entropy(logits, targets, reduction="none")
-
-
 def smooth(temperature: float) -> Objective:
     """Return ``sigmoid(margin / temperature)``: the accuracy, smoothed; it weighs inputs near the margin most."""
     return lambda logits, targets: torch.sigmoid(margin(logits, targets) / temperature)
+
+
+def towards(answer: int, temperature: float) -> Objective:
+    """Return ``sigmoid((z_right - z_answer) / temperature)``: small where the answer is this one; 0 where it is right.
+
+    Examples
+    --------
+    >>> towards(2, 1.0)(torch.tensor([[3.0, 1.0, 3.0], [0.0, 0.0, 5.0]]), torch.tensor([0, 2])).tolist()
+    [0.5, 0.0]
+    """
+
+    def objective(logits: Tensor, targets: Tensor) -> Tensor:
+        ahead = logits.gather(1, targets[:, None])[:, 0] - logits[:, answer]
+        return torch.where(targets == answer, 0.0, torch.sigmoid(ahead / temperature))
+
+    return objective

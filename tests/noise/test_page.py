@@ -5,7 +5,7 @@ import pytest
 
 from kppstat.cli import run
 from kppstat.noise import models
-from kppstat.noise.page import table
+from kppstat.noise.page import page, table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -16,6 +16,11 @@ def test_the_table_has_a_row_of_four_cells_for_each_model(capsys: pytest.Capture
     assert lines == table().splitlines()
     assert [re.split(r"(?<!\\)\|", line)[1].strip(" `") for line in lines[2:]] == list(models())
     assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {6}
+
+
+@pytest.mark.parametrize("name", models())
+def test_every_parameter_says_what_it_means(name: str) -> None:
+    assert all(meaning for _, meaning, _ in page(name, levels=3, draws=4).parameters)
 
 
 def test_the_readme_shows_the_table_of_the_registry() -> None:

@@ -57,6 +57,14 @@ def test_stored_weights_respect_the_bound_and_have_the_accuracy(
     assert result.evaluations == pytest.approx(3 * result.passes)
 
 
+@pytest.mark.parametrize("passes", [2, 5, 16, 17.5])
+def test_the_budget_is_kept_whatever_it_buys(passes: float, lenet: Model, few: Dataset) -> None:
+    small = few.part(slice(0, 100))
+    result = worst(lenet, 0.05, data=small, passes=passes)
+    assert result.passes <= passes + 0.25  # two steps
+    assert result.performance_worst < 0.6 * result.clean
+
+
 def test_a_bound_of_zero_leaves_the_model_alone(lenet: Model, few: Dataset) -> None:
     result = worst(lenet, 0.0, data=few)
     assert result.performance_worst == result.clean

@@ -10,14 +10,14 @@ from kppstat.errors import RunError, SettingError
 from kppstat.onnx_io import Model
 from kppstat.worst_case import Attack, worst
 
-PASSES = 13  # two rounds, the first of two descents
+PASSES = 17  # two descents
 
 
 def test_a_resumed_search_ends_where_it_would_have_ended(lenet: Model, few: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "search.pt"
     attack = Attack(lenet, 0.005, data=few, passes=PASSES, checkpoint=path)
     for state in attack.states():
-        if state.phase.startswith("round 2"):
+        if state.phase.startswith("descent 2"):
             break
     resumed = Attack(lenet, 0.005, data=few, passes=PASSES, checkpoint=path)
     first = next(iter(resumed.states()))

@@ -6,10 +6,10 @@ from kppstat.data import Dataset
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model
 from kppstat.worst_case.network import FORWARD, Network
-from kppstat.worst_case.objectives import hinge, log_likelihood, smooth
+from kppstat.worst_case.objectives import hinge, smooth, towards
 from kppstat.worst_case.region import Norm, Region
 
-OBJECTIVES = {"margin": hinge(1.0), "likelihood": log_likelihood, "smooth": smooth(2.0)}
+OBJECTIVES = {"margin": hinge(1.0), "towards": towards(3, 2.0), "smooth": smooth(2.0)}
 
 
 @pytest.fixture
@@ -58,3 +58,10 @@ def test_projection_is_the_nearest_point(norm: Norm, network: Network) -> None:
     # The nearest point of a convex set: no point of the set lies on the far side (Kolmogorov's criterion).
     other = network.project(torch.randn(network.size, generator=torch.Generator().manual_seed(3)), region)
     assert float(((u - inside) * (other - inside)).sum()) <= 1e-3
+
+
+def test_the_rarest_class_may_be_one_that_no_input_has(network: Network) -> None:
+    network.targets = torch.tensor([0] * 40 + [1] * 30 + [c for c in range(2, 9) for _ in range(10)])[: len(network)]
+    before = network.passes
+    assert network.rarest() == (9, 0.0)
+    assert before < network.passes < before + 0.01
