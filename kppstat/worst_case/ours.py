@@ -52,10 +52,10 @@ def ours(network: Network, region: Region, seed: int, checkpoint: Checkpoint | N
     ones it is drawn to weights that answer everything with one class, and stays there. The margin avoids that, since
     it moves inputs far on the right side too. What a descent has come to early says little about where it ends, and
     mini-batches alone make the ends differ, so each gets its full length and the better recipe another try. If all
-    collapse, the class that fewest inputs have is the one to collapse to. Where the budget allows two descents only, the
-    first goes on to take all of it if it is far from a collapse half-way. Every look at all inputs counts as a third
-    of a pass. With a checkpoint the search goes on after the last descent that was finished, and ends where it would
-    have ended.
+    collapse, the class that fewest inputs have is the one to collapse to. Where the budget allows two descents only,
+    the first goes on to take all of it if it is far from a collapse half-way. Every look at all inputs counts as a
+    third of a pass. With a checkpoint the search goes on after the last descent that was finished, and ends where it
+    would have ended.
     """
     start = network.start()
     margins = network.margins(start)
