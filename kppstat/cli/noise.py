@@ -80,7 +80,13 @@ def _on_model(out: Console, path: Path, variation: Variation) -> None:
     from kppstat.onnx_io import load
     from kppstat.report import Tensors
 
-    tensors = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", "law")
-    for t in Tensors.of(load(path), variation).noisy:
-        tensors.add_row(t.name, f"{t.count:,}", f"{t.max_abs:.4g}", f"{t.sd:.4g}", t.law)
+    noisy = Tensors.of(load(path), variation).noisy
+    laws = {t.law for t in noisy}
+    several = ["law"] if len(laws) > 1 else []
+    tensors = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", *several)
+    for t in noisy:
+        own = [t.law] if several else []
+        tensors.add_row(t.name, f"{t.count:,}", f"{t.max_abs:.4g}", f"{t.sd:.4g}", *own)
     out.print(tensors)
+    if not several:
+        out.print(f"law of each: {laws.pop()}")
