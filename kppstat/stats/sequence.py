@@ -78,11 +78,20 @@ class QuantileSequence:
             If `t` is not a whole number of 0 or more.
         """
         t = checked_count(t, "t", 0)
-        # M is least near the mean count and grows to both sides; each end is looked for near where it was last.
-        centre = min(t, math.floor(t * self.p))
+        # M is convex in the count on a log scale, and below 1 where it is least; each end is looked for near where it
+        # was last.
+        centre = self._least(t)
         self._low = self._last_inside(min(self._low, centre), centre, -1, -1, t)
         self._high = self._last_inside(min(max(self._high, centre), t), centre, t + 1, 1, t)
         return self._low, self._high + 1
+
+    def _least(self, t: int) -> int:
+        """Return the count at which M is least, some steps at most from the mean count."""
+        at = min(t, math.floor(t * self.p))
+        for way in (1, -1):
+            while 0 <= at + way <= t and self.log_martingale(at + way, t) < self.log_martingale(at, t):
+                at += way
+        return at
 
     def _last_inside(self, guess: int, inside: int, outside: int, outwards: int, t: int) -> int:
         """Return the outermost count with ``M_t < 1 / alpha`` between an inner and an outer count."""
