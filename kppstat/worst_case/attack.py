@@ -145,6 +145,7 @@ class Attack:
         self.stored = self.certifier.stored(self.deviation)
         self.trace: list[tuple[float, float]] = [(0.0, self.clean)]
         self._last: Point | None = None
+        self._lowest: Point | None = None  # of those seen as a whole and not yet certified
 
     def states(self) -> Iterator[State]:
         """Search, and yield where it stands after each step."""
@@ -156,9 +157,11 @@ class Attack:
             search = partial(ours, checkpoint=self.checkpoint)
         for point in search(self.network, self.region, self.seed):
             self._last = point
+            if point.whole and (self._lowest is None or point.seen < self._lowest.seen):
+                self._lowest = point
             if point.check:
                 self._certify(point)
-                self._last = None
+                self._last = self._lowest = None
             yield State(self.network.passes, self.budget, self.worst, point.seen, point.phase)
 
     def apart(self) -> tuple[Attack, ...]:
@@ -180,11 +183,12 @@ class Attack:
         )
 
     def interrupt(self) -> None:
-        """End the search by hand: what it came to last is certified too."""
+        """End the search by hand: what it came to last, and the lowest that it had left behind, are certified too."""
         self.stop_reason = "stopped by hand"
-        if self._last is not None:
-            self._certify(self._last)
-            self._last = None
+        for point in dict.fromkeys((self._lowest, self._last)):
+            if point is not None:
+                self._certify(point)
+        self._last = self._lowest = None
 
     def trace_curve(self) -> None:
         """Evaluate the deviation found at smaller lengths: what is exhibited within each smaller bound."""

@@ -38,7 +38,7 @@ def pgd(network: Network, region: Region, seed: int) -> Iterator[Point]:
     steps = max(1, int(network.left))
     for _ in range(steps):
         gradient, margins = network.gradient(u, hinge())
-        here = Point(u, float((margins > 0).mean()), "steps")
+        here = Point(u, float((margins > 0).mean()), "steps", whole=True)
         best = min(best, here, key=lambda point: point.seen)
         yield here
         step = _STEP * region.bound / steps
@@ -54,7 +54,7 @@ def random(network: Network, region: Region, seed: int) -> Iterator[Point]:
     while network.left >= FORWARD:
         drawn = torch.randn(network.size, generator=generator)
         u = network.project(region.bound * network.steepest(drawn, region), region)
-        here = Point(u, float((network.margins(u) > 0).mean()), "draws")
+        here = Point(u, float((network.margins(u) > 0).mean()), "draws", whole=True)
         best = min(best, here, key=lambda point: point.seen)
         yield here
     yield Point(best.u, best.seen, "best draw", check=True)

@@ -67,6 +67,7 @@ def ours(network: Network, region: Region, seed: int, checkpoint: Checkpoint | N
     if known is not None:
         found = _recalled(known)
         network.spend(known["passes"] - network.passes)
+        yield Point(_best(found).u, _best(found).right, f"descent {len(found)} of {count} was finished", whole=True)
     while len(found) < count and network.left > 0.9 * share and not (found and _best(found).right == 0):
         which = len(found) if len(found) < len(_RECIPES) else _best(found).recipe
         recipe, rng = _RECIPES[which], np.random.default_rng([seed, len(found)])
@@ -85,6 +86,7 @@ def ours(network: Network, region: Region, seed: int, checkpoint: Checkpoint | N
         found.append(_Found(which, u, network.margins(u)))
         if checkpoint is not None:
             checkpoint.keep(_kept(found, network.passes))
+        yield Point(u, found[-1].right, phase, whole=True)
     best = _best(found)
     yield Point(best.u, best.right, "best descent", check=True)
     if count > 1 and _TRAPPED[0] <= best.right / network.chance <= _TRAPPED[1]:

@@ -107,6 +107,23 @@ def test_an_interrupted_search_keeps_what_it_has(lenet: Model, few: Dataset) -> 
     assert result.performance_worst < result.clean - 0.2
 
 
+@pytest.mark.parametrize(("method", "passes"), [("ours", 17), ("random", 5)])
+def test_an_interruption_does_not_lose_what_was_found_before(
+    method: str, passes: float, lenet: Model, few: Dataset
+) -> None:
+    attack = Attack(lenet, 0.05, data=few, method=method, passes=passes)
+    lowest = 1.0
+    states = attack.states()
+    for state in states:
+        if method == "ours" and state.phase.startswith("descent 2"):
+            break
+        lowest = state.seen if method == "ours" else min(lowest, state.seen)
+        if method == "random" and state.seen > lowest:
+            break
+    attack.interrupt()
+    assert attack.result().performance_worst == pytest.approx(lowest, abs=0.01)
+
+
 def test_the_curve_falls_from_clean_to_worst(lenet: Model, few: Dataset) -> None:
     result = worst(lenet, 0.01, data=few, method="pgd", passes=6, curve=True)
     bounds, accuracies = np.array(result.curve).T
