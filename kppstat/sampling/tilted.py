@@ -183,16 +183,19 @@ class Tilted:
 
     @property
     def _counting(self) -> list[Wave]:
-        """Return the waves that count: all but the first, which teaches where the percentile lies, once there are."""
-        waves = [w.wave for w in self._waves]
-        return waves[1:] or waves
+        """Return the waves that count: all but the first, which teaches where the percentile lies, once there are.
+
+        A wave that the budget let look at next to nothing is the word of its surrogate, and does not count.
+        """
+        waves = [w.wave if np.unique(w.wave.draw).size >= _EVENTS else None for w in self._waves]
+        return [w for w in waves[1:] if w] or [w for w in waves[:1] if w]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader must know beside the interval."""
         found = self.findings()
         if found is None:
-            return ("The run ended before the first wave of instances: there is no interval yet.",)
+            return ("The run ended before enough instances were looked at: there is no interval yet.",)
         notes = [
             f"Tilted sampling took {found.factor:.3g} times fewer evaluations than plain Monte Carlo would; the "
             f"surrogate's correlation with held-out performance is {found.correlation:.2f}.",
@@ -292,6 +295,8 @@ class Tilted:
 
     def _conclude_waves(self) -> None:
         q, waves = self._question, self._counting
+        if not waves:
+            return
         self._kpp, self._interval = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
         mean, error = distribution(waves, np.array([self._kpp]))
         self._events = float((mean[0] / error[0]) ** 2) if error[0] > 0 else math.inf

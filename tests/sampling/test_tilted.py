@@ -142,6 +142,15 @@ def test_stays_within_the_budget_and_counts_every_score() -> None:
         assert end.evaluations == pytest.approx(asked / INPUTS + 1.0)
 
 
+def test_a_surrogate_alone_makes_no_interval() -> None:
+    """Where the budget allows next to no looks, the surrogate's word must not pass for an interval."""
+    estimator = tilted(World(steep, inputs=50), 1e-9, max_evaluations=4)
+    end = last(estimator, estimator._space.reveal)  # type: ignore[attr-defined]
+    assert (end.low, end.high) == (-math.inf, math.inf)
+    assert estimator.findings() is None
+    assert "no interval" in " ".join(estimator.notes)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_few_inputs_make_few_stages_that_cost_what_is_planned(seed: int) -> None:
     estimator = tilted(World(steep, seed=seed, inputs=150), 1e-9, max_evaluations=250)
