@@ -220,12 +220,13 @@ class Study:
             return Audited(self.question, self.half_width, inputs=inputs, low=low, high=high, first=first)
         require_gradients(self.engine.evaluator, self.model.graph)
         keep = None if self.journal is None else self.journal.keep
+        budget = math.inf if self.question.max_evaluations is None else self.question.max_evaluations
         if method == "subset":
-            searched = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p)
+            searched = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p, budget=budget)
             return SubsetSimulation(
                 self.question, self.half_width, searched, inputs=inputs, low=low, high=high, first=first
             )
-        space = NetworkSpace(self.engine, self.model.graph, first, keep)
+        space = NetworkSpace(self.engine, self.model.graph, first, keep, budget=budget)
         return Tilted(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first)
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:

@@ -103,6 +103,11 @@ def descend(
     return found
 
 
+def _part(inputs: int) -> int:
+    """Return on how many of the inputs the search looks at performance."""
+    return min(inputs, max(_LEAST, round(_SHARE * inputs)))
+
+
 def _moved(mix: Mix, fresh: int, step: float) -> Mix:
     """Return a step away from a point, with fresh normals."""
     stay = math.sqrt(1 - step**2)
@@ -116,7 +121,7 @@ class SubsetSpace(NetworkSpace):
 
     Parameters
     ----------
-    engine, graph, first, keep
+    engine, graph, first, keep, budget
         As of `NetworkSpace`.
     p : float
         How rare failures are to be searched for.
@@ -130,24 +135,28 @@ class SubsetSpace(NetworkSpace):
         keep: Callable[..., np.ndarray] | None = None,
         *,
         p: float,
+        budget: float = math.inf,
     ) -> None:
-        super().__init__(engine, graph, first, keep)
-        self._p = p
+        super().__init__(engine, graph, first, keep, budget=budget)
+        self._levels = int(np.clip(math.ceil(math.log(min(p, 0.5)) / math.log(_KEPT)), 1, _MOST_LEVELS))
+
+    def _price(self, count: int, rows: int, inputs: int) -> float:
+        """Return what finding directions costs: that of gradients, and of the search at most."""
+        chains = _POPULATION * (1 + (1 - _KEPT) * self._levels)
+        return super()._price(count, rows, inputs) + chains * _part(inputs) / inputs
 
     def _points(self, reveal: Reveal, count: int) -> list[Point]:
         """Return the instances at which gradients are taken: half of them failures that were found."""
         evaluator = self._engine.evaluator
         inputs = len(evaluator.dataset)
-        size = min(inputs, max(_LEAST, round(_SHARE * inputs)))
-        rows = np.sort(permutation(evaluator.seed, self._first, _STREAM, inputs, size))
+        rows = np.sort(permutation(evaluator.seed, self._first, _STREAM, inputs, _part(inputs)))
         number = self._first + _AWAY
 
         def evaluate(mixes: list[Mix]) -> list[float]:
             self.cost += len(mixes) * len(rows) / inputs
             return [float(e.scores.mean()) for e in reveal(Task(number, rows, None, mix) for mix in mixes)]
 
-        levels = int(np.clip(math.ceil(math.log(min(self._p, 0.5)) / math.log(_KEPT)), 1, _MOST_LEVELS))
-        last = descend(evaluate, number, levels)[-1]
+        last = descend(evaluate, number, self._levels)[-1]
         distinct = {chain.mix: chain for chain in last}
         worst = sorted(distinct.values(), key=lambda chain: (chain.performance, chain.mix))[: count // 2]
         nominal = super()._points(reveal, count - len(worst))

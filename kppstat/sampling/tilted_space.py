@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from kppstat.engine import Engine, Move
-from kppstat.errors import KppstatError
+from kppstat.errors import KppstatError, SettingError
 from kppstat.graph import Graph
 from kppstat.noise.philox import normals
 from kppstat.runs import Reveal
@@ -23,6 +24,8 @@ __all__ = ["NetworkSpace", "Space"]
 _DIRECTIONS, _INSTANCES = 8, 32
 #: Inputs of each gradient: this share, and at least so many.
 _SHARE, _LEAST = 0.05, 256
+#: Of the whole budget, what finding directions may cost.
+_PART = 0.75
 #: Numbers that gradients may fill.
 _ROOM = 1 << 28
 #: Normals of pools come from streams from this number on, which no tensor has.
@@ -62,6 +65,8 @@ class NetworkSpace:
         Number of the first instance.
     keep : callable, optional
         Keeps an array under a name and gives it back when asked again, as `Journal.keep` does.
+    budget : float
+        Evaluations that the whole run may spend.
 
     Attributes
     ----------
@@ -71,8 +76,16 @@ class NetworkSpace:
         Evaluations spent: forward and backward count 3.
     """
 
-    def __init__(self, engine: Engine, graph: Graph, first: int, keep: Callable[..., np.ndarray] | None = None) -> None:
-        self._engine, self._graph, self._first = engine, graph, first
+    def __init__(
+        self,
+        engine: Engine,
+        graph: Graph,
+        first: int,
+        keep: Callable[..., np.ndarray] | None = None,
+        *,
+        budget: float = math.inf,
+    ) -> None:
+        self._engine, self._graph, self._first, self._budget = engine, graph, first, budget
         self._keep = keep or (lambda _, make: make())
         self.guess: Quadratic | None = None
         self.cost = 0.0
@@ -84,7 +97,8 @@ class NetworkSpace:
         Raises
         ------
         KppstatError
-            If torch is missing, an operator or the noise has no gradient, or the performance is not one of classes.
+            If torch is missing, an operator or the noise has no gradient, the performance is not one of classes, or
+            the budget is too small.
         """
         evaluator = self._engine.evaluator
         sizes = {name: len(z) for name, z in evaluator.normals(self._first).items()}
@@ -92,6 +106,13 @@ class NetworkSpace:
         count = int(np.clip(_ROOM // max(total, 1), 8, _INSTANCES))
         inputs = len(evaluator.dataset)
         rows = min(inputs, max(_LEAST, round(_SHARE * inputs)))
+        price = self._price(count, rows, inputs)
+        if price > _PART * self._budget:
+            raise SettingError(
+                f"finding directions on {inputs:,} inputs costs about {price:.3g} of {self._budget:g} evaluations",
+                where="--max-evaluations",
+                remedy=f"Give {math.ceil(price / _PART):,} or more, or use --method audited",
+            )
         points = self._points(reveal, count)
         # Another method or first instance may ask the same journal for gradients elsewhere.
         name = hashlib.blake2b(repr((points, rows)).encode(), digest_size=16).hexdigest()
@@ -105,6 +126,10 @@ class NetworkSpace:
         places = np.array([self.directions.coordinates(evaluator.normals(i, None, mix)) for i, mix in points])
         self.guess = fitted_quadratic(places, found.astype(np.float64) @ whole)
         self.hints = places[[bool(mix) for _, mix in points]].astype(np.float32)
+
+    def _price(self, count: int, rows: int, inputs: int) -> float:
+        """Return what finding directions costs, in evaluations."""
+        return passes(count, rows, inputs)
 
     def _points(self, reveal: Reveal, count: int) -> list[Point]:
         """Return the instances at which gradients are taken: nominal ones."""
