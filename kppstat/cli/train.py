@@ -127,7 +127,7 @@ def train(
     interrupted = _run(session, quiet=quiet)
     result = session.finish()
     if trial is not None and not interrupted:
-        trial.judge(load(result.out))
+        interrupted = not trial.judge(load(result.out))
     if json is not None:
         write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
     if json != "-":

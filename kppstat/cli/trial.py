@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from kppstat.cli.console import live, plain_table
+from kppstat.cli.console import err, live, plain_table
 from kppstat.data import load
 from kppstat.errors import SettingError
 from kppstat.onnx_io import Model
@@ -43,9 +43,14 @@ class Trial:
         self.judgements: dict[str, Judgement] = {}
         self._judge("given", given)
 
-    def judge(self, trained: Model) -> None:
-        """Judge the trained network too."""
-        self._judge("trained", trained)
+    def judge(self, trained: Model) -> bool:
+        """Judge the trained network too; return False where the user stopped that."""
+        try:
+            self._judge("trained", trained)
+        except KeyboardInterrupt:
+            err.print(f"judging was interrupted; the weights are in {trained.path}", style="yellow", soft_wrap=True)
+            return False
+        return True
 
     def _judge(self, name: str, model: Model) -> None:
         with live(quiet=self.quiet) as show:

@@ -4,14 +4,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kppstat.cli import BAD_INPUT, run
+from kppstat.cli import BAD_INPUT, INTERRUPTED, run
 from kppstat.demo import MODEL
-from kppstat.onnx_io import load
-from kppstat.training import judge
+from kppstat.onnx_io import Model, load
+from kppstat.training import Judgement, judge
 
 
 def command(few_inputs: Path, out: Path, *more: str) -> list[str]:
@@ -66,6 +67,28 @@ def test_other_inputs_judge_before_and_after(
     assert f"{100 * (kpps[1] - kpps[0]):+.2f} points by training" in said.out
     (line,) = (line.split() for line in said.err.splitlines() if line.startswith("epistemic"))
     assert line[-2:] == [f"{found[name]['epistemic']:.4f}" for name in ("given", "trained")]
+
+
+def test_ctrl_c_while_judging_loses_neither_weights_nor_answer(
+    few_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(few_inputs) as all_inputs:
+        np.savez(tmp_path / "test.npz", x=all_inputs["x"][:20], y=all_inputs["y"][:20])
+    out, told = tmp_path / "o.onnx", tmp_path / "o.json"
+
+    def stopped(model: Model, **settings: Any) -> Judgement:
+        if model.path == out:
+            raise KeyboardInterrupt
+        return judge(model, **settings)
+
+    monkeypatch.setattr("kppstat.cli.trial.judge", stopped)
+    more = ["--test", str(tmp_path / "test.npz"), "--json", str(told), "--strategy", "clip"]
+    assert run(command(few_inputs, out, *more)) == INTERRUPTED
+    said = capsys.readouterr()
+    assert said.out.startswith("KPP(1) on the validation part:")
+    assert "judging was interrupted" in said.err
+    assert list(json.loads(told.read_text())["test"]) == ["given"]
+    assert load(out).weights
 
 
 @pytest.mark.parametrize(
