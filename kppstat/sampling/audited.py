@@ -154,11 +154,6 @@ class Audited:
             self._tighten(np.arange(self._offset, self._offset + self._bracket.size), self._bracket)
         return self._state(reason, done=True, by_plan=swept and not by_hand)
 
-    @property
-    def first_counted(self) -> int:
-        """Number of the first instance that counts; those before it only taught."""
-        return self._first + self._offset
-
     def sample(self) -> Sample:
         """Return what is known of the instances."""
         return Sample.of(self._low + (self._high - self._low) * self._guesses())
