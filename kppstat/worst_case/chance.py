@@ -151,6 +151,9 @@ def check_chips(model: Model, variation: Variation, instances: int) -> None:
     Raises
     ------
     SettingError
+        If there are no instances.
+    NoiseError
+        If a pattern matches no weight.
     """
     variation.require_matches(w.name for w in model.weights)
     if instances < 1:
