@@ -11,6 +11,8 @@ from kppstat.errors import NoiseError
 from kppstat.noise.model import NoiseModel
 from kppstat.noise.selective import Verified
 
+_SHOWN = 8  # names in a message
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -61,11 +63,13 @@ class Variation:
         >>> from kppstat.noise import Gaussian
         >>> Variation(Gaussian(0.1), {"conv*": Gaussian(0.2)}).require_matches(["conv1", "fc"])
         """
-        if stray := self.unmatched(weight_names):
+        names = list(weight_names)
+        if stray := self.unmatched(names):
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             raise NoiseError(
                 f"no weight is called {', '.join(repr(p) for p in stray)}",
                 where="--noise-file",
-                remedy="`kppstat check` lists the names",
+                remedy=f"The weights are {', '.join(names[:_SHOWN])}{more}",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import pytest
 
+from kppstat.errors import NoiseError
 from kppstat.noise import Gaussian, Variation
 
 A, B, C = Gaussian(0.1), Gaussian(0.2), Gaussian(0.3)
@@ -17,6 +18,10 @@ def test_a_name_wins_then_the_first_pattern(name, expected):
 def test_patterns_without_a_weight_are_found():
     variation = Variation(A, {"conv*": B, "cvon*": C, "w[0]": C})
     assert variation.unmatched(["conv1", "w[0]"]) == ("cvon*",)
+    with pytest.raises(NoiseError, match=r"no weight is called 'cvon\*'. The weights are conv1, w\[0\].$"):
+        variation.require_matches(["conv1", "w[0]"])
+    with pytest.raises(NoiseError, match="w7 and 92 more"):
+        variation.require_matches(["w[0]", *(f"w{i}" for i in range(1, 100))])
 
 
 def test_equal_laws_have_equal_descriptions():
