@@ -15,6 +15,7 @@ from kppstat.worst_case.region import Region
 _SHARE = 0.2  # how often an input that seems lost is drawn, against one that still matters
 _AVERAGED = 0.1  # of a descent, over which its deviations are averaged
 _MOMENTUM = 0.9
+_LAST = 0.01  # step, in radii
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Recipe:
     objective : callable
         From the scale of the margins, the median of those still positive, and the part of the descent that is done to
         what is made small.
-    first, last : float
-        Length of the first and the last step as a fraction of the radius; geometric in between.
+    first : float
+        Length of the first step as a fraction of the radius; the lengths of all are geometric down to the last.
     near : float
         Inputs wrong by less than this many typical margins still matter: they could turn right again.
     """
@@ -36,7 +37,6 @@ class Recipe:
     name: str
     objective: Callable[[float, float], Objective]
     first: float = 0.3
-    last: float = 0.01
     near: float = 0.5
 
 
@@ -71,7 +71,7 @@ def descend(
         rows = rng.choice(n, size=min(network.batch, n), replace=False, p=odds / odds.sum())
         gradient, margins[rows] = network.gradient(u, recipe.objective(scale, spent), rows)
         momentum = _MOMENTUM * momentum + (1 - _MOMENTUM) * gradient
-        step = region.bound * recipe.first * (recipe.last / recipe.first) ** spent
+        step = region.bound * recipe.first * (_LAST / recipe.first) ** spent
         u = network.project(u - step * network.steepest(momentum, region), region)
         share = (network.passes - begin) / passes - spent
         average = average + min(1.0, share / _AVERAGED) * (u - average)
