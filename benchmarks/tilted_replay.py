@@ -6,9 +6,9 @@ is counted; 32 gradients on a twentieth of the inputs are counted although the c
 plain Monte Carlo with the exact interval of fixed size needs for the same width, in expectation over samples of the
 same population, over the cost.
 
-    python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 20]
+    python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 20] [--case 0 1 2 3]
 
-Writes benchmarks/results/tilted_replay.csv, a row for each repetition.
+Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2``.
 """
 
 from __future__ import annotations
