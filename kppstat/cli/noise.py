@@ -80,7 +80,9 @@ def _on_model(out: Console, path: Path, variation: Variation) -> None:
     from kppstat.onnx_io import load
     from kppstat.report import Tensors
 
-    noisy = Tensors.of(load(path), variation).noisy
+    loaded = load(path)
+    variation.require_matches(w.name for w in loaded.weights)
+    noisy = Tensors.of(loaded, variation).noisy
     laws = {t.law for t in noisy}
     several = ["law"] if len(laws) > 1 else []
     tensors = plain_table("weights with device variation", ">count", ">max abs", ">sd of the deviation", *several)

@@ -41,6 +41,21 @@ def test_noise_lists_all_and_draws_one(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["noise", "gaussian", "--figure", str(tmp_path / "none" / "law.svg")]) == BAD_INPUT
 
 
+def test_noise_shows_what_each_weight_gets_and_refuses_a_pattern_without_a_weight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "noise.toml"
+    text = 'model = "gaussian"\nsigma = 0.05\n[layers."layers.0.*"]\nmodel = "gaussian"\nsigma = 0.02\n'
+    file.write_text(text)
+    assert run(["noise", "--noise-file", str(file), "--model", str(MODEL)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    laws = [line.split("gaussian, ")[1].strip() for line in lines if line.startswith("layers.")]
+    assert laws == ["sigma 0.02", *["sigma 0.05"] * 4]
+    file.write_text(text.replace("layers.0", "layres.0"))
+    assert run(["noise", "--noise-file", str(file), "--model", str(MODEL)]) == BAD_INPUT
+    assert "no weight is called 'layres.0.*'" in capsys.readouterr().err
+
+
 def test_unknown_noise_names_the_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["noise", "gausian"]) == BAD_INPUT
     assert "gaussian" in capsys.readouterr().err
