@@ -76,14 +76,14 @@ class ModuleNetwork(Network):
                 h.remove()
 
     def measured(self, values: Mapping[str, Tensor], inputs: Values) -> Values:
-        """Return the statistics of one mini-batch, with gradients."""
-        found: Values = {}
+        """Return the statistics of one mini-batch, with gradients; the mean where a layer is called several times."""
+        found: dict[str, list[Tensor]] = {}
 
         def remember(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
             def hook(_: nn.Module, args: tuple[Tensor]) -> None:
                 over = (0, *range(2, args[0].ndim))
-                found[f"{name}.running_mean"] = args[0].mean(over)
-                found[f"{name}.running_var"] = args[0].var(over, correction=0)
+                found.setdefault(f"{name}.running_mean", []).append(args[0].mean(over))
+                found.setdefault(f"{name}.running_var", []).append(args[0].var(over, correction=0))
 
             return hook
 
@@ -94,7 +94,7 @@ class ModuleNetwork(Network):
         finally:
             for h in hooks:
                 h.remove()
-        return found
+        return {name: torch.stack(calls).mean(0) for name, calls in found.items()}
 
     def _norms(self) -> list[tuple[str, _BatchNorm]]:
         """Return the batch normalisations that keep running statistics."""

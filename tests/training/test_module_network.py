@@ -88,6 +88,15 @@ def test_statistics_are_measured_without_touching_the_module() -> None:
         assert torch.equal(value, before[name]), name
 
 
+def test_a_batch_normalisation_that_is_called_twice_has_the_mean_of_both_as_its_statistics() -> None:
+    norm, generator = nn.BatchNorm1d(4), torch.Generator().manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 4), norm, nn.ReLU(), nn.Linear(4, 4), norm)
+    network, x = ModuleNetwork(module, CPU), {"x": torch.randn(64, 4, generator=generator)}
+    measured, running = network.measured(network.start, x), network.refreshed(network.start, [x])
+    torch.testing.assert_close(measured["1.running_mean"], running["1.running_mean"])
+    torch.testing.assert_close(measured["1.running_var"], running["1.running_var"] * 63 / 64)  # that is unbiased
+
+
 def test_every_strategy_trains_a_module() -> None:
     for strategy in ("plain", "irs", "rcg", "kpp"):
         module, result = trained(strategy, epochs=1)
