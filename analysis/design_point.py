@@ -1,6 +1,6 @@
 """Whether the design point of a worst-case search is a direction that tilted sampling lacks.
 
-    python analysis/design_point.py [--instances 400] [--inputs 2000]
+    python -m analysis.design_point [--instances 400] [--inputs 2000]
 
 For the two LeNets that ship with kppstat: the shortest z found at which the accuracy falls to a limit, started from the
 worst weights within a bound (`kppstat.worst_case.design_point`), against the span of the 8 directions that tilted
@@ -13,11 +13,11 @@ point as a ninth, and with the ninth gradient direction in its place. Writes ana
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.table import write_table
 from kppstat import data as data_room
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.engine import Evaluator
@@ -112,10 +112,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=2000)
     options = parser.parse_args()
     table = [row for case in CASES for row in rows(case, options.instances, options.inputs)]
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+    write_table(table, TABLE)
 
 
 if __name__ == "__main__":

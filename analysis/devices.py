@@ -1,6 +1,6 @@
 """The KPP of networks on devices as they are measured, and what spatial correlation does to it.
 
-    python analysis/devices.py [MODEL.onnx ...] [--instances 100] [--inputs 1000]
+    python -m analysis.devices [MODEL.onnx ...] [--instances 100] [--inputs 1000]
 
 Networks: the two LeNets that ship with kppstat (Fashion-MNIST), and any other with its inputs in MODEL.npz beside it.
 Every law acts on all weights, on the same instances (common random numbers), with all inputs or as many as asked for;
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import kppstat
+from benchmarks.table import write_table
 from kppstat import data as data_room
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.noise import from_dict
@@ -154,10 +155,7 @@ def main() -> None:
             continue
         found = judged(*networks[network], law, options)
         rows.append({k: str(v) for k, v in {"network": network, "law": name, "k": K, **found, "seed": SEED}.items()})
-        with TABLE.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(rows, TABLE)
         print(*rows[-1].values(), flush=True)
     draw(rows, TABLE.with_suffix(".svg"))
 

@@ -1,6 +1,6 @@
 """Train the LeNets that ship with kppstat, plain and with Gaussian noise injection, on Fashion-MNIST.
 
-    python analysis/train_lenet.py FASHION_MNIST_FOLDER OUT_FOLDER
+    python -m analysis.train_lenet FASHION_MNIST_FOLDER OUT_FOLDER
 
 FASHION_MNIST_FOLDER holds the four IDX gz files (Debian package dataset-fashion-mnist installs them under
 /usr/share/datasets/fashion-mnist). Writes lenet.onnx and lenet_noise_trained.onnx, whose graphs take raw pixels 0..255,

@@ -1,6 +1,6 @@
 """Train one network with every strategy at equal epochs, and judge all of them on the same instances.
 
-    python analysis/training.py TASK FOLDER WORK [--sigma 0.1] [--seeds 0] [--only kpp,clip] [--lr 0.001,0.005]
+    python -m analysis.training TASK FOLDER WORK [--sigma 0.1] [--seeds 0] [--only kpp,clip] [--lr 0.001,0.005]
                                 [--train 6000] [--epochs 4] [--test 1000] [--instances 600]
 
 TASK and the FOLDER of its data are told in `training_tasks.py`. WORK takes the trained networks and one JSON file for
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_tasks import Task, task_named
 
 import kppstat
+from analysis.training_tasks import Task, task_named
 from kppstat.data import Dataset, from_arrays
 from kppstat.noise import variation_of
 from kppstat.training import Plan, Session, censoring, judge, strategies

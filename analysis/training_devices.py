@@ -1,6 +1,6 @@
 """Judge networks that `training.py` has trained at other sigmas and on other devices than they were trained for.
 
-    python analysis/training_devices.py TASK FOLDER WORK [--sigma 0.2] [--only none,gaussian,clip,kpp]
+    python -m analysis.training_devices TASK FOLDER WORK [--sigma 0.2] [--only none,gaussian,clip,kpp]
                                         [--train 6000] [--test 1000] [--instances 200]
 
 Sigmas are half, one and a half times and twice that of training; devices are the four-level ones of `kppstat noise`,
@@ -11,14 +11,14 @@ and mean accuracy, and KPP(5) with its exact 95 % interval, the same instances f
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import torch
-from training_table import RESULTS
-from training_tasks import task_named
 
 import kppstat
+from analysis.training_table import RESULTS
+from analysis.training_tasks import task_named
+from benchmarks.table import write_table
 from kppstat.data import from_arrays
 from kppstat.noise import FourLevel, Gaussian, NoiseModel, Variation
 from kppstat.training import judge
@@ -48,14 +48,12 @@ def main() -> None:
         for label, law in laws.items():
             found = judge(model, data=data, noise=Variation(law), instances=asked.instances, seed=7, workers=1)
             interval = found.interval(5)
-            numbers = (found.clean, found.mean, found.kpp(5), interval.low, interval.high)
-            rows.append((label, name, *(f"{x:.4f}" for x in numbers)))
-            print(*rows[-1], flush=True)
-    rows.sort(key=lambda row: list(laws).index(row[0]))
-    with (RESULTS / f"training_devices_{asked.task}.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("variation", "strategy", "clean", "mean", "kpp5", "kpp5_low", "kpp5_high"))
-        writer.writerows(rows)
+            numbers = {"clean": found.clean, "mean": found.mean, "kpp5": found.kpp(5)}
+            numbers |= {"kpp5_low": interval.low, "kpp5_high": interval.high}
+            rows.append({"variation": label, "strategy": name, **{n: f"{x:.4f}" for n, x in numbers.items()}})
+            print(*rows[-1].values(), flush=True)
+    rows.sort(key=lambda row: list(laws).index(row["variation"]))
+    write_table(rows, RESULTS / f"training_devices_{asked.task}.csv")
 
 
 if __name__ == "__main__":

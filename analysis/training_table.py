@@ -1,6 +1,6 @@
 """Write tables and figures of the rows that `training.py` has made.
 
-    python analysis/training_table.py WORK
+    python -m analysis.training_table WORK
 
 For each task and sigma in WORK it writes analysis/results/training_TASK_SIGMA.csv, and one figure, training.svg.
 KPPs have exact 95 % intervals; that of KPP(0.1) reaches down to 0 where there are fewer than 3,688 instances. `behind`

@@ -1,6 +1,6 @@
 """How many gradient passes a search for the worst case needs, and whether training with noise helps against it.
 
-    python analysis/worst_case.py [MODEL.onnx ...] [--inputs 400] [--seeds 0,1]
+    python -m analysis.worst_case [MODEL.onnx ...] [--inputs 400] [--seeds 0,1]
 
 Networks: the two LeNets that ship with kppstat (Fashion-MNIST), and any other with its inputs in MODEL.npz beside it
 (searched on half as many inputs, with the first seed). Each search has a budget of gradient passes over the search's
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.table import write_table
 from kppstat import data as data_room
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.onnx_io import load
@@ -127,10 +128,7 @@ def main() -> None:
                     names = ("network", "bound", "method", "budget", "seed")
                     found = searched(path, data, bound, method, budget, seed, inputs)
                     rows.append({**dict(zip(names, label, strict=True)), **{k: str(v) for k, v in found.items()}})
-                    with TABLE.open("w", newline="") as file:
-                        writer = csv.DictWriter(file, list(rows[0]))
-                        writer.writeheader()
-                        writer.writerows(rows)
+                    write_table(rows, TABLE)
                     print(*rows[-1].values(), flush=True)
     draw(rows, TABLE.with_suffix(".svg"))
 

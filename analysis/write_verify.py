@@ -1,13 +1,12 @@
 """Selective write-verify: KPP against the fraction of weights that are verified, by four rankings.
 
-    python analysis/write_verify.py FASHION_MNIST_FOLDER [--instances 200] [--test 2000] [--train 2000]
+    python -m analysis.write_verify FASHION_MNIST_FOLDER CIFAR_FOLDER [--instances 200] [--test 2000] [--train 2000]
 
-The two LeNets that ship with kppstat, under additive Gaussian variation; a verified weight keeps a tenth of its sigma,
-as in SWIM's code (0.3 and 0.03 there). Weights are ranked on training images and the KPP is judged on test images,
-with the same instances (common random numbers) for every ranking and fraction. The cost of a ranking is counted in
-evaluations of the ranking's inputs. FASHION_MNIST_FOLDER holds the four IDX gz files (Debian package
-dataset-fashion-mnist installs them under /usr/share/datasets/fashion-mnist). Writes analysis/results/write_verify.csv
-and .svg after each point, and goes on from there when it is run again.
+The two LeNets that ship with kppstat and a residual network, under additive Gaussian variation; a verified weight keeps
+a tenth of its sigma, as in SWIM's code (0.3 and 0.03 there). Weights are ranked on training images and the KPP is
+judged on test images, with the same instances (common random numbers) for every ranking and fraction. The cost of a
+ranking is counted in evaluations of the ranking's inputs. `training_tasks.py` says what the folders hold. Writes
+analysis/results/write_verify.csv and .svg after each point, and goes on from there when it is run again.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import kppstat
-from kppstat import data as data_room
-from kppstat.data import Dataset
-from kppstat.demo import MODEL, NOISE_TRAINED
+from analysis.training_tasks import Task, task_named
+from benchmarks.table import write_table
+from kppstat.data import Dataset, from_arrays
+from kppstat.demo import NOISE_TRAINED
 from kppstat.onnx_io import Model, load
 from kppstat.style import ACCENT, INK, MUTED, SMALL, house_style, new_figure, save
 from kppstat.write_verify import select
@@ -29,7 +29,11 @@ from kppstat.write_verify import select
 K, SEED = 5, 3
 RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "write_verify.csv"
-NETWORKS = {"LeNet": (MODEL, 0.1), "LeNet trained with noise": (NOISE_TRAINED, 0.2)}
+NETWORKS = {
+    "LeNet": ("fashion", None, 0.1),
+    "LeNet trained with noise": ("fashion", NOISE_TRAINED, 0.2),
+    "ResNet-8": ("cifar", None, 0.05),
+}
 FRACTIONS = {
     "random": (0.0, 1.0, 0.05, 0.4),
     "ours": (0.05, 0.1, 0.02, 0.2),
@@ -44,23 +48,20 @@ LOOKS = {
 }
 
 
-def part(folder: Path, name: str, count: int, model: Model) -> Dataset:
-    """Return the first images and labels of ``train`` or ``t10k``."""
-    files = ",".join(str(folder / f"{name}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
-    return data_room.load(files, model).part(slice(0, count))
+def loaded(pairs: tuple[np.ndarray, np.ndarray], model: Model) -> Dataset:
+    """Return images and labels as data of the model."""
+    return from_arrays({model.graph.inputs[0].name: pairs[0]}, pairs[1], model)
 
 
-def point(network: str, method: str, fraction: float, options: argparse.Namespace) -> dict[str, object]:
+def point(network: str, task: Task, method: str, fraction: float, instances: int) -> dict[str, object]:
     """Rank, verify, judge."""
-    path, sigma = NETWORKS[network]
-    model = load(path)
-    train, test = (
-        part(options.folder, name, n, model) for name, n in (("train", options.train), ("t10k", options.test))
-    )
+    _, path, sigma = NETWORKS[network]
+    model = load(path or task.model)
+    train, test = loaded(task.train, model), loaded(task.test, model)
     chosen = select(model, fraction, sigma / 10, sigma=sigma, data=train, k=K, method=method, seed=SEED)
     result = kppstat.estimate(
         model, noise=chosen.variation, data=test, k=K, method="mc", half_width=1e-9, seed=SEED,
-        max_evaluations=options.instances, workers=1,
+        max_evaluations=instances, workers=1,
     )  # fmt: skip
     found = {"kpp": result.kpp, "ci_low": result.ci_low, "ci_high": result.ci_high, "mean": result.mean}
     return {
@@ -74,7 +75,7 @@ def point(network: str, method: str, fraction: float, options: argparse.Namespac
 def draw(rows: list[dict[str, str]], path: Path) -> None:
     """Draw KPP (solid) and mean accuracy (faint) against the fraction, one panel a network."""
     with house_style():
-        figure = new_figure(2, 2.6)
+        figure = new_figure(2, 2.4)
         panels = figure.subplots(1, len(NETWORKS), squeeze=False)[0]
         for axes, network in zip(panels, NETWORKS, strict=True):
             mine = [row for row in rows if row["network"] == network]
@@ -92,7 +93,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
                     text = "all verified" if float(row["fraction"]) else "none verified"
                     axes.annotate(text, (0.99, 100 * float(row["kpp"])), (0, 2), xycoords=("axes fraction", "data"),
                                   textcoords="offset points", fontsize=SMALL, color=MUTED, ha="right")  # fmt: skip
-            sigma = NETWORKS[network][1]
+            sigma = NETWORKS[network][2]
             axes.set_title(f"{network}, sigma {sigma:g}", fontsize=SMALL)
             axes.set_xscale("log")
             axes.set_xticks([2, 5, 10, 20, 40], labels=["2", "5", "10", "20", "40"])
@@ -106,24 +107,25 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("fashion", type=Path)
+    parser.add_argument("cifar", type=Path)
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument("--train", type=int, default=2000)
     parser.add_argument("--test", type=int, default=2000)
     options = parser.parse_args()
     rows = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
     done = {(row["network"], row["method"], float(row["fraction"])) for row in rows}
-    for network in NETWORKS:
+    for network, (name, _, _) in NETWORKS.items():
+        task = task_named(name, getattr(options, name), options.train, options.test, RESULTS)
         for method, fractions in FRACTIONS.items():
             for fraction in fractions:
                 if (network, method, fraction) in done:
                     continue
-                row = {name: str(value) for name, value in point(network, method, fraction, options).items()}
+                row = {
+                    key: str(value) for key, value in point(network, task, method, fraction, options.instances).items()
+                }
                 rows.append(row)
-                with TABLE.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, list(row))
-                    writer.writeheader()
-                    writer.writerows(rows)
+                write_table(rows, TABLE)
                 print(*row.values(), flush=True)
     draw(rows, TABLE.with_suffix(".svg"))
 

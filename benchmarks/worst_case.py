@@ -11,17 +11,17 @@ folder of real models stands beside the repository, LeNet5 (MNIST) and ResNet-8 
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.table import write_table
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.demo import DATA, MODEL, NOISE_TRAINED
@@ -145,17 +145,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        (arguments.out / "worst_case.csv").open("w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
-        writer.writeheader()
+    with tempfile.TemporaryDirectory() as folder:
         for case in cases(Path(folder)):
             for row in measure(case, 0.25 if arguments.quick else 1.0):
                 rows.append(row)
-                writer.writerow(asdict(row))
-                file.flush()
+                write_table(rows, arguments.out / "worst_case.csv")
                 print(
                     f"{row.network:26s} {row.bound:5.3f} {row.method:7s} search "
                     f"{100 * row.worst_search:5.1f} %  all {100 * row.worst:6.2f} %  {row.passes:5.1f} passes  "
