@@ -16,6 +16,7 @@ written. Prints tables and writes benchmarks/results/engine.json and engine.csv.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import platform
 import statistics
@@ -27,8 +28,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-
-from benchmarks.table import write_table
 
 # numba imports a package named coverage, which is not the script of that name in this folder.
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
@@ -302,7 +301,10 @@ def main():
     facts["versions"] = {p: version(p) for p in packages} | {"python": platform.python_version()}
     record = {**facts, "comparison": comparison, "tasks_microseconds": per_task}
     (options.out / "engine.json").write_text(json.dumps(record, indent=1) + "\n")
-    write_table(comparison, options.out / "engine.csv")
+    with (options.out / "engine.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(comparison[0]))
+        writer.writeheader()
+        writer.writerows(comparison)
 
 
 if __name__ == "__main__":
