@@ -66,6 +66,7 @@ def test_other_inputs_judge_before_and_after(
     kpps = [found[name]["kpp"]["1"]["kpp"] for name in ("given", "trained")]
     assert f"{100 * (kpps[1] - kpps[0]):+.2f} points by training" in said.out
     (line,) = (line.split() for line in said.err.splitlines() if line.startswith("epistemic"))
+    assert "20 of 20 test inputs are among the data to train on" in said.err
     assert line[-2:] == [f"{found[name]['epistemic']:.4f}" for name in ("given", "trained")]
 
 
