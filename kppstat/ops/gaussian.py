@@ -126,7 +126,9 @@ def largest(
         for (m1, v1, w1), (m2, v2, w2) in zip(entries[::2], entries[1::2], strict=False):
             d = between(w1, w2, v1, v2)
             # What differs by no more than rounding is the same; its derivatives would be rounding over rounding.
-            a = xp.sqrt(xp.where(d > _SAME * (v1 + v2) + _TINY, d, d * 0 + _TINY))
+            same = d <= _SAME * (v1 + v2) + _TINY
+            a = xp.sqrt(xp.where(same, d * 0 + _TINY, d))
+            v2 = xp.where(same, v1, v2)
             gap = m1 - m2
             z = gap / a
             z = xp.clip(z, -38.0, 38.0)

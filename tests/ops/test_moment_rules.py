@@ -350,6 +350,16 @@ def test_the_larger_of_two_normals_is_exact() -> None:
     assert explained[0] == pytest.approx(slopes @ covariance @ slopes, rel=0.02)
 
 
+def test_the_larger_of_two_that_are_the_same_but_for_rounding_has_plain_derivatives() -> None:
+    torch = pytest.importorskip("torch")
+    means = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    variances = [torch.tensor([1.0]), torch.tensor([1.0 + 2e-7])]
+    mean, var, _, _ = largest(means, variances, lambda i, j: torch.zeros(1))
+    (mean + var).backward()
+    assert sum(float(m.grad) for m in means) == pytest.approx(1.0)
+    assert all(abs(float(m.grad)) < 2 for m in means)
+
+
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 1, 1)])
 def test_max_pool_of_independent_elements(pads: tuple[int, ...]) -> None:
     rng = np.random.default_rng(12)
