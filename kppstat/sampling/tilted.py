@@ -16,6 +16,7 @@ failures: from instances of the nominal share, drawn whatever the surrogate says
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -256,7 +257,7 @@ class Tilted:
         boldness, onward, percentile = np.ones(len(sizes)), np.ones(len(sizes)), math.nan
         onward[0] = min(RATIO, self._inputs / sizes[0])
         cost = min(_FIRST, 0.4 * (self._budget - self._cost))
-        for number in range(4000):
+        for number in itertools.count():
             surrogate = self._learn(looks)
             if math.isnan(percentile):
                 percentile = self._first_percentile(surrogate)
