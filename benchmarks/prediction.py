@@ -58,8 +58,8 @@ class Case:
 
 CASES = (
     Case("lenet", 0.03, 1000, 10_000),
-    Case("lenet", 0.06, 600, 2000),
-    Case("lenet_noise_trained", 0.06, 600, 2500),
+    Case("lenet", 0.06, 10_000, 2500),
+    Case("lenet_noise_trained", 0.06, 10_000, 2500),
     Case("lenet_noise_trained", 0.1, 600, 8000),
     Case("resnet8", 0.02, 600, 2000),
     Case("resnet20", 0.01, 600, 1500),

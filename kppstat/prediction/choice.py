@@ -82,12 +82,15 @@ def where_unclear(outputs: np.ndarray, spreads: Sequence[float], count: int) -> 
     return rows, weights
 
 
-def missed(outputs: np.ndarray, targets: np.ndarray, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
+def missed(
+    outputs: np.ndarray, targets: np.ndarray, spread: float, rows: np.ndarray, weights: np.ndarray, changes: np.ndarray
+) -> float:
     """Return what the chosen inputs miss of the mean change of the top-1 accuracy, by a guess for every input.
 
     The guess is the chance that the clean margin, with this standard deviation over instances, stays above zero. The
-    difference between its mean over all inputs and its weighted sum corrects the chosen ones for being a part: a
-    difference estimator, unbiased whatever the guess is worth (Saerndal, Swensson and Wretman 1992, section 6.3).
+    difference between its mean over all inputs and its weighted sum corrects the chosen ones for being a part, as far
+    as the changes of the chosen ones follow the guess: a regression estimator (Saerndal, Swensson and Wretman 1992,
+    section 6.4). `changes`, shape (chosen,), are those that the law gives.
     """
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     own = np.take_along_axis(flat, targets.reshape(-1, 1).astype(np.int64), axis=1)[:, 0]
@@ -95,7 +98,11 @@ def missed(outputs: np.ndarray, targets: np.ndarray, spread: float, rows: np.nda
     np.put_along_axis(others, targets.reshape(-1, 1).astype(np.int64), -np.inf, axis=1)
     margin = own - others.max(axis=1)
     guess = normal_cdf(margin / max(spread, 1e-300)) - (margin > 0)
-    return float(guess.mean() - weights @ guess[rows])
+    share = weights / weights.sum()
+    apart = guess[rows] - share @ guess[rows]
+    square = float(share @ apart**2)
+    slope = float(share @ (apart * changes)) / square if square > 0 else 0.0
+    return slope * float(guess.mean() - weights @ guess[rows])
 
 
 def _inclusion(wish: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import to_numpy
+from kppstat.array import normal_cdf, to_numpy
 from kppstat.data import Dataset
 from kppstat.data import load as load_data
 from kppstat.errors import SettingError
@@ -160,9 +160,10 @@ def kpp_gradients(
     pilot, variances = follow.law(first, exact)
     spread = float(np.sqrt(diagonal(pilot.covariance(variances)).mean()))
     rows, shares = choice.where_unclear(behind, [spread], inputs)
-    missed = choice.missed(behind, targets, spread, rows, shares)
-    offset = float(right.mean() - shares @ right[rows]) + missed
     law, variances = follow.law(rows, exact)
+    likely = normal_cdf(law.mean / np.sqrt(np.maximum(diagonal(law.covariance(variances)), _TINY)))
+    missed = choice.missed(behind, targets, spread, rows, shares, likely - right[rows])
+    offset = float(right.mean() - shares @ right[rows]) + missed
     values = drawn(law.mean, law.covariance(variances), shares, offset, DRAWS, seed)
     depth = float((values.mean() - percentile(values, k, loss=False)) / max(values.std(), _TINY))
     smooth, slopes = _of_law(law, variances, shares, offset, len(data), depth)

@@ -138,11 +138,11 @@ class Ground:
         order = np.argsort(behind.max(axis=1) - behind.mean(axis=1), kind="stable")
         return found[order], weights[order]
 
-    def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray) -> float:
+    def missed(self, spread: float, rows: np.ndarray, weights: np.ndarray, changes: np.ndarray) -> float:
         """Return what the chosen inputs miss of the mean change, as far as a guess for every input tells."""
         if not isinstance(self.measure, Top1):
             return 0.0
-        return choice.missed(self.behind, self.targets, spread, rows, weights)
+        return choice.missed(self.behind, self.targets, spread, rows, weights, changes)
 
     def law(self, rows: np.ndarray, weights: Weights, calibration: Calibration | None) -> Logits:
         """Return the law of the logits of these inputs, of the likeliest ones where they are many."""

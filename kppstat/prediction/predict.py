@@ -28,7 +28,8 @@ from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import without_rule
 
 _SLOPES = 256  # inputs whose margins are differentiated
-_WATCHED, _INSTANCES = 64, 128  # followed inputs and instances on which the law is checked
+_INSTANCES = 128  # on which the law is checked
+_WATCHED, _MOST_WATCHED, _CHECK = 64, 256, 3.3  # followed inputs for that: as many as so many evaluations allow
 _EVALUATIONS = 20  # at most, for instances that correct a prediction
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
@@ -231,13 +232,14 @@ def finished(
         return law if found is None else bent(law, along, found)
 
     level, low, high = float(ground.clean.mean()), measure.low, measure.high
-    missed = ground.missed(spread, rows, shares)
 
     def of_everything(scores_there: np.ndarray) -> np.ndarray:
+        missed = ground.missed(spread, rows, shares, scores_there.mean(axis=0) - ground.clean[rows])
         return of_all(scores_there, ground.clean[rows], shares, level, total, low, high, missed)
 
     drawn = ground.scores(law_of(True, 1.0), rows, question.draws)
-    some, part = ground.chosen([spread], _WATCHED, among=rows)
+    watched = max(_WATCHED, min(_MOST_WATCHED, int(_CHECK * total / _INSTANCES)))
+    some, part = ground.chosen([spread], watched, among=rows)
     seen = ground.watched(variation, rows[some], range(_INSTANCES))
     notes = disagreements(drawn[:, some], seen, part * shares[some])
     performances = of_everything(drawn)

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from kppstat.array import normal_cdf
 from kppstat.data import Dataset
-from kppstat.demo import MODEL
+from kppstat.demo import DATA, MODEL, NOISE_TRAINED
 from kppstat.errors import ModelError, NoiseError, SettingError
 from kppstat.noise import Correlated, Gaussian, Variation, normals
 from kppstat.onnx_io import Model
@@ -149,6 +149,16 @@ def test_a_contradicted_law_is_brought_to_more_instances(
     assert any("more instances on" in note for note in prediction.notes)
     assert prediction.mean == pytest.approx(truth.mean(), abs=0.02)
     assert prediction.sd == pytest.approx(truth.std(), rel=0.35)
+
+
+def test_a_law_that_is_a_little_off_on_many_inputs_is_contradicted() -> None:
+    """The law of the noise-trained network expects half a point less, and nearly twice the spread.
+
+    2,500 instances on all 10,000 inputs have a 1st percentile of 86.8 % (benchmarks/results/prediction.csv).
+    """
+    found = predict(NOISE_TRAINED, DATA, sigma=0.06)
+    assert not found.trusted
+    assert abs(found.kpp - 0.868) < 0.01
 
 
 def test_instances_tell_a_law_that_is_off_and_which_is_closest() -> None:
@@ -337,7 +347,9 @@ def test_a_guess_for_every_input_corrects_the_chosen_ones() -> None:
         rows = rng.choice(2000, 80, replace=False)
         weights = np.full(80, 1 / 80)
         plain = weights @ change[rows]
-        errors.append((plain - change.mean(), plain + missed(outputs, targets, 1.0, rows, weights) - change.mean()))
+        errors.append(
+            (plain - change.mean(), plain + missed(outputs, targets, 1.0, rows, weights, change[rows]) - change.mean())
+        )
     before, after = np.std(errors, axis=0)
     assert after < 0.5 * before
     assert abs(np.mean(errors, axis=0)[1]) < 3 * after / np.sqrt(60)
