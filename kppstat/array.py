@@ -6,6 +6,7 @@ torch is never imported for the user: it is looked up among the modules that are
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -139,6 +140,16 @@ def offsets(
             slice(p * d, p * d + (c - 1) * s + 1, s)
             for p, d, s, c in zip(place, dilations, strides, counts, strict=True)
         )
+
+
+def max_of_windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Array:
+    """Return the largest element of each window; `x` is already padded, shape (N, C, *spatial)."""
+    if is_torch(x) and is_floating(x) and len(kernel) <= 3:  # with quicker derivatives than a chain of maxima
+        functional = sys.modules["torch"].nn.functional
+        run = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernel) - 1]
+        return run(x, tuple(kernel), tuple(strides), 0, tuple(dilations))
+    parts = [x[(slice(None), slice(None), *where)] for where in offsets(x.shape[2:], kernel, strides, dilations)]
+    return functools.reduce(namespace(x).maximum, parts)
 
 
 def _patches(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:

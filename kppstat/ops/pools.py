@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, dtype_name, like, namespace, offsets, pad, to_numpy
+from kppstat.array import Array, dtype_name, like, max_of_windows, namespace, offsets, pad, to_numpy
 from kppstat.ops.family import Family
 from kppstat.ops.gaussian import largest, root
 from kppstat.ops.moments import Moments, Step, unexplained
@@ -95,12 +95,11 @@ def max_pool(
     at = place_windows(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     xp = namespace(x)
     lowest = -math.inf if "float" in str(x.dtype) else int(xp.iinfo(x.dtype).min)
-    parts = _slices(_padded(x, at, lowest), at)
-    y = parts[0]
-    for part in parts[1:]:
-        y = xp.maximum(y, part)
+    padded = _padded(x, at, lowest)
+    y = max_of_windows(padded, at.kernel, at.strides, at.dilations)
     if outputs == 1:
         return y
+    parts = _slices(padded, at)
     number = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:], order="F" if storage_order else "C")
     maps = np.arange(x.shape[0] * x.shape[1]).reshape(x.shape[0], x.shape[1], *[1] * number.ndim)
     number = maps * number.size + number
