@@ -4,9 +4,10 @@
 
 The two LeNets that ship with kppstat and a residual network, under additive Gaussian variation; a verified weight keeps
 a tenth of its sigma, as in SWIM's code (0.3 and 0.03 there). Weights are ranked on training images and the KPP is
-judged on test images, with the same instances (common random numbers) for every ranking and fraction. The cost of a
-ranking is counted in evaluations of the ranking's inputs. `training_tasks.py` says what the folders hold. Writes
-analysis/results/write_verify.csv and .svg after each point, and goes on from there when it is run again.
+judged on test images, with the same instances (common random numbers) for every ranking and fraction; ResNet-8 was
+judged on 1,000 (``--test 1000``). The cost of a ranking is counted in evaluations of the ranking's inputs.
+`training_tasks.py` says what the folders hold. Writes analysis/results/write_verify.csv and .svg after each point, and
+goes on from there when it is run again.
 """
 
 from __future__ import annotations
