@@ -7,7 +7,7 @@
    surrogate decides; each instance is looked at in stages, and goes on with a probability that its scores so far decide
    (`kppstat.sampling.tilted_wave`). Whatever the surrogate is worth, the estimate of the distribution function is
    unbiased (`kppstat.stats.staged`); a good one makes it cheap.
-3. Waves go on until the interval is narrow enough.
+3. Waves go on until the interval is narrow enough, and was to be expected to be by the wave before.
 
 The interval is ``asymptotic``: it rests on a central limit theorem. No diagnostic can see a region of failures that the
 surrogate knows nothing of and no instance met. So the interval is always shown with an exact bound on the mass of such
@@ -135,6 +135,7 @@ class Tilted:
         self._kpp, self._interval = math.nan, Interval(-math.inf, math.inf, question.confidence, "asymptotic")
         self._events = self._largest = 0.0
         self._hidden: HiddenMass | None = None
+        self._before = (0.0, math.inf)  # cost and half-width after the wave before
         self._expected = math.nan
         self._scouts = np.zeros(0, np.int64)
 
@@ -277,6 +278,7 @@ class Tilted:
             if converged or left < max(2.0, _TOO_LITTLE * self._budget):
                 yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
                 return
+            self._before = (self._cost, self._interval.half_width)
             boldness, onward = _next(wave, boldness)
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
             cost = min(self._next_cost(), _PLANNED * left)
@@ -308,7 +310,14 @@ class Tilted:
             self._events = 1 / q.p
 
     def _converged(self) -> bool:
-        narrow = self._interval.half_width <= self._half
+        """Return whether the interval is narrow enough, and was to be expected to be by the wave before.
+
+        By chance an interval is too narrow where rare failures were not met, and then the percentile seems too high: a
+        run that stopped at the first narrow one would pick those.
+        """
+        spent, half = self._before
+        foreseen = half * math.sqrt(spent / self._cost) if spent > 0 else math.inf
+        narrow = max(self._interval.half_width, foreseen) <= self._half
         return narrow and len(self._waves) > _WAVES and self._events >= _EVENTS and self._largest <= _LARGEST_PART
 
     def _next_cost(self) -> float:
