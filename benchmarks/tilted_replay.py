@@ -6,7 +6,7 @@ is counted; 32 gradients on a twentieth of the inputs are counted although the c
 plain Monte Carlo with the exact interval of fixed size needs for the same width, in expectation over samples of the
 same population, over the cost.
 
-    python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 20] [--case 0 1 2 3]
+    python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 40] [--case 0 1 2 3]
 
 Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2``.
 """
@@ -112,7 +112,7 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replay", type=Path, default=Path(__file__).parents[2] / "shared" / "replay")
-    parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--repetitions", type=int, default=40)
     parser.add_argument("--directions", type=int, default=8)
     parser.add_argument("--only", default="", help="part of the name of a replay")
     parser.add_argument("--case", type=int, nargs="*", default=list(range(len(CASES))))

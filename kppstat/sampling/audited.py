@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -156,7 +157,11 @@ class Audited:
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
-        return Sample.of(self._low + (self._high - self._low) * self._guesses())
+        known = Sample.of(self._low + (self._high - self._low) * self._guesses())
+        if self._aim is None or self._ledger is None:
+            return known
+        mean, spread = self._ledger.moments(self._aim.tail.spread)
+        return replace(known, mean=self._ledger.score(mean), sd=(self._high - self._low) * spread)
 
     # -- planning ------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Ledger:
         self._book: AuditBook | None = None
         self._times = np.zeros(0, np.int64)  # how often inputs of each instance were drawn
         self._pilot: list[np.ndarray] = []
+        self._looks: list[tuple[np.ndarray, np.ndarray]] = []  # performance by the first look, and its variance
         self.revealed = 0
         self.tasks = 0
 
@@ -97,6 +98,7 @@ class Ledger:
         self.book.absorb(np.arange(count), every, rows, scores.ravel(), none, none)
         self.book.seen_of_input += count
         self.book.score_of_input += scores.sum(0)
+        self._looks.append((scores.mean(1), np.zeros(count)))
         self._pilot.clear()
         self.learn(low, high, middle)
 
@@ -160,11 +162,27 @@ class Ledger:
             tasks = [Task(self._first + int(i), r) for i, r in zip(ids[chunk], rows, strict=True)]
             flat = self._shares(list(self._reveal(tasks)))
             sizes = np.array([len(r) for r in rows])
+            fresh = left == self.inputs
             self.book.absorb(ids[chunk], sizes, np.concatenate(rows), flat, lower[chunk], upper[chunk])
+            if fresh.any():
+                noise = self.variance * (1 - sizes[fresh] / self.inputs) / sizes[fresh]
+                self._looks.append((self.book.estimates(ids[chunk][fresh]), noise))
             self.revealed += len(flat)
             self.tasks += len(rows)
             done += len(rows)
             yield done
+
+    def moments(self, spread: float) -> tuple[float, float]:
+        """Return mean and spread of performance over all instances that were looked at, as shares.
+
+        First looks only: how much is revealed of an instance afterwards depends on what it showed, and an average of
+        all would lean to where audits end. Weights are by the variance of a look about the mean, for a given spread.
+        """
+        values, noise = (np.concatenate(part) for part in zip(*self._looks, strict=True))
+        weights = 1 / (max(spread, 1e-9) ** 2 + noise)
+        weights /= weights.sum()
+        mean = float(weights @ values)
+        return mean, float(np.sqrt(max(weights @ ((values - mean) ** 2 - noise), 0.0)))
 
     def evidence(self, ids: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the log evidence that instances are above `low`, and that they are below `high`."""

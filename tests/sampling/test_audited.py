@@ -317,3 +317,19 @@ def test_any_question_gives_an_ordered_answer(
     end = last(Audited(question, 0.05, inputs=inputs), machine(scores))
     assert 0 <= end.low <= end.kpp <= end.high <= 1
     assert end.evaluations <= budget
+
+
+@pytest.mark.parametrize("kind", ["heavy tail", "hidden failures", "real-valued"])
+def test_mean_and_spread_lean_neither_to_the_pilot_nor_to_where_audits_end(kind: str) -> None:
+    scores = population(kind)
+    true, spread = scores.mean(), scores.mean(1).std()
+    errors, spreads = [], []
+    for seed in range(8):
+        estimator = audited(k=10, seed=seed)
+        last(estimator, machine(scores, seed))
+        found = estimator.sample()
+        errors.append(found.mean - true)
+        spreads.append(found.sd)
+    assert abs(np.mean(errors)) < 4 * np.std(errors) / math.sqrt(8) + 1e-3
+    assert np.std(errors) < spread / 5
+    assert np.mean(spreads) == pytest.approx(spread, rel=0.2)
