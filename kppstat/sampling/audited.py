@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -157,11 +156,12 @@ class Audited:
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
-        known = Sample.of(self._low + (self._high - self._low) * self._guesses())
-        if self._aim is None or self._ledger is None:
-            return known
+        if self._aim is None or self._ledger is None or self._touched <= self._offset:
+            return Sample.of(self._low + (self._high - self._low) * self._guesses())
         mean, spread = self._ledger.moments(self._aim.tail.spread)
-        return replace(known, mean=self._ledger.score(mean), sd=(self._high - self._low) * spread)
+        values = self._aim.guesses(np.arange(self._offset, self._touched), mean)[0]
+        scale = self._high - self._low
+        return Sample(self._low + scale * values, self._ledger.score(mean), scale * spread)
 
     # -- planning ------------------------------------------------------------------------------------------------
 

@@ -97,15 +97,19 @@ class Aim:
         """Aim at claims with these error probabilities from now on."""
         self._needed = -np.log(errors.lower), -np.log(errors.upper)
 
-    def guesses(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the estimated performance of instances, drawn towards the middle, and its standard error."""
+    def guesses(self, ids: np.ndarray, middle: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the estimated performance of instances, drawn towards the middle, and its standard error.
+
+        The middle is that of the pilot unless given.
+        """
+        middle = self.tail.middle if middle is None else middle
         book, inputs = self._ledger.book, self._ledger.inputs
         seen = book.seen(ids)
         free = (inputs - seen) / inputs
         noise = _CAUTION * self._ledger.variance * free / np.maximum(seen, 1)
         prior = max(self.tail.spread, 1e-9) ** 2
         weight = np.where(seen > 0, prior / (prior + noise), 0.0)
-        estimate = weight * np.nan_to_num(book.estimates(ids)) + (1 - weight) * self.tail.middle
+        estimate = weight * np.nan_to_num(book.estimates(ids)) + (1 - weight) * middle
         return estimate, np.sqrt(np.where(seen > 0, noise * prior / (prior + noise), prior))
 
     def need(self, ids: np.ndarray) -> Need:
