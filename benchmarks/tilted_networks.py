@@ -4,7 +4,7 @@ The factor is what plain Monte Carlo would cost for the same standard error of t
 percentile, over the cost of the run: pilot, gradients (forward and backward count 3), scouts, audits for the bound on
 hidden failures, and the first wave, which does not count.
 
-    python -m benchmarks.tilted_networks [--repetitions 2] [--budget 300]
+    python -m benchmarks.tilted_networks [--repetitions 1] [--budget 300]
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def measure(network: str, model: Path, sigma: float, k: float, repetition: int, 
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--budget", type=float, default=300)
     parser.add_argument("--method", default="tilted", choices=["tilted", "subset"])
     parser.add_argument("--case", type=int, nargs="*", default=list(range(len(CASES))))

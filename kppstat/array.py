@@ -142,14 +142,18 @@ def offsets(
         )
 
 
+def in_windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[Array]:
+    """Return, for each element of a kernel, what it meets in all windows; `x` is already padded, shape (N, C, ...)."""
+    return [x[(slice(None), slice(None), *where)] for where in offsets(x.shape[2:], kernel, strides, dilations)]
+
+
 def max_of_windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Array:
     """Return the largest element of each window; `x` is already padded, shape (N, C, *spatial)."""
     if is_torch(x) and is_floating(x) and len(kernel) <= 3:  # with quicker derivatives than a chain of maxima
         functional = sys.modules["torch"].nn.functional
         run = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernel) - 1]
         return run(x, tuple(kernel), tuple(strides), 0, tuple(dilations))
-    parts = [x[(slice(None), slice(None), *where)] for where in offsets(x.shape[2:], kernel, strides, dilations)]
-    return functools.reduce(namespace(x).maximum, parts)
+    return functools.reduce(namespace(x).maximum, in_windows(x, kernel, strides, dilations))
 
 
 def _patches(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
@@ -171,8 +175,7 @@ def unfold(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: S
     positions = math.prod(windows(x.shape[2:], kernel, strides, dilations))
     shape = (n, group, channels // group * math.prod(kernel), positions)
     if is_torch(x):
-        views = [x[(slice(None), slice(None), *s)] for s in offsets(x.shape[2:], kernel, strides, dilations)]
-        return sys.modules["torch"].stack(views, 2).reshape(shape)
+        return sys.modules["torch"].stack(in_windows(x, kernel, strides, dilations), 2).reshape(shape)
     view = np.moveaxis(_patches(x, kernel, strides, dilations), range(2 + rank, 2 + 2 * rank), range(2, 2 + rank))
     return view.reshape(shape)
 

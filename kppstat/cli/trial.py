@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from kppstat.cli.console import err, live, plain_table
-from kppstat.data import Dataset, load
+from kppstat.data import load
 from kppstat.errors import SettingError
 from kppstat.onnx_io import Model
 from kppstat.training import Judgement, Session, compared, judge
 from kppstat.training.judgement import PERCENTILES
 
 _SHARES = {"worst": "worst instance", "mean": "mean", "clean": "clean"}
-_BLOCK = 1024  # inputs that are compared at a time
 _NUMBERS = {"nll": "negative log-likelihood", "ece": "calibration error", "epistemic": "epistemic uncertainty"}
 
 
@@ -43,8 +40,8 @@ class Trial:
         self.tests, self.session, self.quiet = load(test, given), session, quiet
         if self.tests.sha256 == session.data.sha256:
             raise SettingError("these are the data to train on", where="--test", remedy="Give other inputs")
-        known = set(_rows(session.data))
-        if met := sum(row in known for row in _rows(self.tests)):
+        known = set(session.data.hashes())
+        if met := sum(one in known for one in self.tests.hashes()):
             text = f"{met:,} of {len(self.tests):,} test inputs are among the data to train on, which flatters training"
             err.print(text, style="yellow", soft_wrap=True)
         self.judgements: dict[str, Judgement] = {}
@@ -92,12 +89,3 @@ class Trial:
         for name, words in _NUMBERS.items():
             table.add_row(words, *(f"{getattr(j, name):.4f}" for j in self.judgements.values()))
         return table
-
-
-def _rows(data: Dataset) -> Iterator[bytes]:
-    """Yield a hash of each input, as the model takes it."""
-    names = [name for name in data.inputs if name not in data.whole]
-    for begin in range(0, len(data), _BLOCK):
-        batch = data.batch(slice(begin, begin + _BLOCK))
-        for i in range(len(batch[names[0]])):
-            yield hashlib.sha256(b"".join(batch[name][i].tobytes() for name in names)).digest()

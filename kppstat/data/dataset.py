@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 #: Bytes looked at at a time in arrays that may be larger than memory.
 BLOCK = 1 << 26
+_TOGETHER = 1024  # inputs that are hashed at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,14 @@ class Dataset:
             name: np.require(array if name in self.whole else array[rows], self.dtypes[name], ["C", "A"])
             for name, array in self.inputs.items()
         }
+
+    def hashes(self) -> Iterator[bytes]:
+        """Yield the SHA-256 of each input as the model takes it: the same input gives the same one in any data."""
+        names = [name for name in self.inputs if name not in self.whole]
+        for begin in range(0, len(self), _TOGETHER):
+            batch = self.batch(slice(begin, begin + _TOGETHER))
+            for i in range(len(batch[names[0]])):
+                yield hashlib.sha256(b"".join(batch[name][i].tobytes() for name in names)).digest()
 
     def part(self, rows: slice | np.ndarray) -> Dataset:
         """Return the data of the inputs of these numbers alone."""

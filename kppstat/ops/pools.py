@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, dtype_name, like, max_of_windows, namespace, offsets, pad, to_numpy
+from kppstat.array import Array, dtype_name, in_windows, like, max_of_windows, namespace, offsets, pad, to_numpy
 from kppstat.ops.family import Family
 from kppstat.ops.gaussian import largest, root
 from kppstat.ops.moments import Moments, Step, unexplained
@@ -69,9 +69,7 @@ def place_windows(
 
 
 def _slices(x: Array, at: Windows) -> list[Array]:
-    return [
-        x[(slice(None), slice(None), *where)] for where in offsets(x.shape[2:], at.kernel, at.strides, at.dilations)
-    ]
+    return in_windows(x, at.kernel, at.strides, at.dilations)
 
 
 def _padded(x: Array, at: Windows, value: float) -> Array:

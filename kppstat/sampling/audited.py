@@ -158,8 +158,10 @@ class Audited:
         """Return what is known of the instances."""
         if self._aim is None or self._ledger is None or self._touched <= self._offset:
             return Sample.of(self._low + (self._high - self._low) * self._guesses())
-        mean, spread = self._ledger.moments(self._aim.tail.spread)
-        values = self._aim.guesses(np.arange(self._offset, self._touched), mean)[0]
+        ids = np.arange(self._offset, self._touched)
+        looked = ids[self._ledger.book.seen(ids) > 0]  # the end of a budget may leave some out
+        mean, spread = self._ledger.moments(looked, self._aim.tail.spread)
+        values = self._aim.guesses(ids, mean)[0]
         scale = self._high - self._low
         return Sample(self._low + scale * values, self._ledger.score(mean), scale * spread)
 

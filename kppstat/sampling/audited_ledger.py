@@ -60,7 +60,7 @@ class Ledger:
         self._book: AuditBook | None = None
         self._times = np.zeros(0, np.int64)  # how often inputs of each instance were drawn
         self._pilot: list[np.ndarray] = []
-        self._looks: list[tuple[np.ndarray, np.ndarray]] = []  # performance by the first look, and its variance
+        self._firsts = np.zeros((2, 0))  # performance of each instance by its first look, and the variance of that
         self.revealed = 0
         self.tasks = 0
 
@@ -98,7 +98,7 @@ class Ledger:
         self.book.absorb(np.arange(count), every, rows, scores.ravel(), none, none)
         self.book.seen_of_input += count
         self.book.score_of_input += scores.sum(0)
-        self._looks.append((scores.mean(1), np.zeros(count)))
+        self._firsts[0, :count] = scores.mean(1)
         self._pilot.clear()
         self.learn(low, high, middle)
 
@@ -108,6 +108,7 @@ class Ledger:
         more = count - len(self._times)
         if more > 0:
             self._times = np.concatenate([self._times, np.zeros(more, np.int64)])
+            self._firsts = np.concatenate([self._firsts, np.zeros((2, more))], axis=1)
 
     def learn(self, low: float, high: float, middle: float) -> None:
         """Draw and bet from now on by what all scores so far have taught.
@@ -163,22 +164,21 @@ class Ledger:
             flat = self._shares(list(self._reveal(tasks)))
             sizes = np.array([len(r) for r in rows])
             fresh = left == self.inputs
+            new, looks = ids[chunk][fresh], sizes[fresh]
             self.book.absorb(ids[chunk], sizes, np.concatenate(rows), flat, lower[chunk], upper[chunk])
-            if fresh.any():
-                noise = self.variance * (1 - sizes[fresh] / self.inputs) / sizes[fresh]
-                self._looks.append((self.book.estimates(ids[chunk][fresh]), noise))
+            self._firsts[:, new] = self.book.estimates(new), self.variance * (1 - looks / self.inputs) / looks
             self.revealed += len(flat)
             self.tasks += len(rows)
             done += len(rows)
             yield done
 
-    def moments(self, spread: float) -> tuple[float, float]:
-        """Return mean and spread of performance over all instances that were looked at, as shares.
+    def moments(self, ids: np.ndarray, spread: float) -> tuple[float, float]:
+        """Return mean and spread of the performance of these instances, as shares.
 
-        First looks only: how much is revealed of an instance afterwards depends on what it showed, and an average of
-        all would lean to where audits end. Weights are by the variance of a look about the mean, for a given spread.
+        By first looks only: how much is revealed of an instance afterwards depends on what it showed, and what all
+        looks say would lean to where audits end. Looks weigh by their variance about the mean, for a given spread.
         """
-        values, noise = (np.concatenate(part) for part in zip(*self._looks, strict=True))
+        values, noise = self._firsts[:, ids]
         weights = 1 / (max(spread, 1e-9) ** 2 + noise)
         weights /= weights.sum()
         mean = float(weights @ values)

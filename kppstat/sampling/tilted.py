@@ -44,6 +44,8 @@ _FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
 #: Before an interval is believed: waves that count, equally weighted events that would tell as much, and the most
 #: that one instance may make up of the estimate.
 _WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
+#: Instances that a wave must have looked at to count: with fewer it is the word of its surrogate.
+_LOOKED = 16
 #: Of the spread of the pilot: nothing is expected more closely than this.
 _LEAST_SPREAD = 0.3
 #: Of the budget that is left: what a wave should cost at most, what it may cost (chance leaves out the rest, and what
@@ -185,11 +187,8 @@ class Tilted:
 
     @property
     def _counting(self) -> list[Wave]:
-        """Return the waves that count: all but the first, which teaches where the percentile lies, once there are.
-
-        A wave that the budget let look at next to nothing is the word of its surrogate, and does not count.
-        """
-        waves = [w.wave if np.unique(w.wave.draw).size >= _EVENTS else None for w in self._waves]
+        """Return the waves that count: all but the first, which teaches where the percentile lies, once there are."""
+        waves = [w.wave if np.unique(w.wave.draw).size >= _LOOKED else None for w in self._waves]
         return [w for w in waves[1:] if w] or [w for w in waves[:1] if w]
 
     @property
