@@ -1,10 +1,11 @@
-"""Compare PCM and ReRAM laws with aihwkit 1.1.0: mean and standard deviation of programmed weights, level by level.
+"""Compare device laws with aihwkit 1.1.0 and aihwkit-lightning 2.1.0: mean and standard deviation, level by level.
 
-aihwkit needs an environment of its own:
+PCM and ReRAM are aihwkit's; lightning has Gaussian deviations, of quantised weights too. Both need an environment of
+their own, that of `engine.py`:
 
-    python -m venv build/aihwkit
-    build/aihwkit/bin/pip install -c constraints.txt torch aihwkit==1.1.0
-    python -m benchmarks.device_laws --peer-python build/aihwkit/bin/python
+    python -m venv build/peers
+    build/peers/bin/pip install -c constraints.txt torch aihwkit==1.1.0 aihwkit-lightning==2.1.0
+    python -m benchmarks.device_laws --peer-python build/peers/bin/python
 
 Without --peer-python the environment is made under build/ first. Prints a table; --json writes the numbers. Exits 1
 where a difference is beyond six standard errors of the sampling.
@@ -21,8 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.engine import environment
+
 ROOT = Path(__file__).resolve().parents[1]
-LEVELS = np.array([-1.0, -0.75, -0.5, -0.2, -0.05, 0.0, 0.1, 0.35, 0.6, 0.9, 1.0])
+LEVELS = np.array([-1.0, -0.75, -0.45, -0.2, -0.05, 0.0, 0.1, 0.35, 0.6, 0.9, 1.0])
 HOUR, DAY, MONTH = 3600.0, 86400.0, 30 * 86400.0
 
 # name: (constructor in aihwkit.inference.noise, its arguments, seconds since programming or None for just programmed)
@@ -48,6 +51,14 @@ CASES = {
 }
 
 
+# name: (standard deviation, bits of the magnitude or None for weights that are not quantised)
+LIGHTNING = {
+    "lightning, AddNormal": (0.1, None),
+    "lightning, 2 bits, AddNormal": (0.1, 2),
+    "lightning, 7 bits, AddNormal": (0.03, 7),
+}
+
+
 def ours(name):
     """The same law as an expression of kppstat."""
     from kppstat.noise import (
@@ -58,11 +69,16 @@ def ours(name):
         Conductance,
         Drift,
         Encoded,
+        Gaussian,
         Pair,
         PcmRetention,
         Programming,
+        Quantise,
     )
 
+    if name in LIGHTNING:
+        sigma, bits = LIGHTNING[name]
+        return Encoded((Quantise(bits),), Gaussian(sigma)) if bits else Gaussian(sigma)
     time = CASES[name][2]
     if name.startswith("reram Wan"):
         suffix = {1.0: "1s", DAY: "1d", 2 * DAY: "2d"}[time]
@@ -81,20 +97,48 @@ def ours(name):
     return Encoded((Pair(),), Chain(laws))
 
 
-def peer(draws, out):
-    """Run in aihwkit's environment: moments of programmed weights by its own code."""
+def programmed(name, w):
+    """Weights programmed by aihwkit."""
     from importlib import import_module
 
+    path, arguments, time = CASES[name]
+    module, cls = path.split(".")
+    model = getattr(import_module(f"aihwkit.inference.noise.{module}"), cls)(**arguments)
+    noisy = model.apply_programming_noise(w)[0] if time is None else model.apply_noise(w, time)
+    return noisy.reshape(w.shape)
+
+
+def forward(name, w):
+    """Weights as a layer of lightning applies them: it answers each unit vector, in training mode, with a column."""
+    import torch
+    from aihwkit_lightning.nn import AnalogLinear
+    from aihwkit_lightning.simulator.configs import (
+        TorchInferenceRPUConfig,
+        WeightNoiseInjectionType,
+        WeightQuantizationType,
+    )
+
+    config = TorchInferenceRPUConfig()
+    config.modifier.noise_type = WeightNoiseInjectionType.ADD_NORMAL
+    config.modifier.std_dev, bits = LIGHTNING[name]
+    if bits:
+        config.modifier.quantization_type = WeightQuantizationType.DISCRETIZE
+        config.modifier.res = 2 * (2**bits - 1)
+    layer = AnalogLinear(len(w), w.shape[1], bias=False, rpu_config=config)
+    with torch.no_grad():
+        layer.weight.copy_(w.T)
+        return layer.train()(torch.eye(len(w)))
+
+
+def peer(draws, out):
+    """Run in the peers' environment: moments of weights by their own code."""
     import torch
 
     torch.manual_seed(2026)
     w = torch.tensor(np.repeat(LEVELS[:, None], draws, axis=1), dtype=torch.float32)
     found = {}
-    for name, (path, arguments, time) in CASES.items():
-        module, cls = path.split(".")
-        model = getattr(import_module(f"aihwkit.inference.noise.{module}"), cls)(**arguments)
-        noisy = model.apply_programming_noise(w)[0] if time is None else model.apply_noise(w, time)
-        noisy = noisy.reshape(w.shape).double()
+    for name in (*CASES, *LIGHTNING):
+        noisy = (forward if name in LIGHTNING else programmed)(name, w).double()
         deviation = noisy - noisy.mean(1, keepdim=True)
         found[name] = {
             "mean": noisy.mean(1).tolist(),
@@ -104,21 +148,10 @@ def peer(draws, out):
     Path(out).write_text(json.dumps(found))
 
 
-def environment():
-    """Make aihwkit's environment under build/ and return its Python."""
-    folder = ROOT / "build" / "aihwkit"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        command = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", "torch", "aihwkit==1.1.0"]
-        subprocess.run(command, check=True)
-    return python
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer-python", help="Python of an environment with aihwkit 1.1.0")
-    parser.add_argument("--draws", type=int, default=100_000, help="samples of each level by aihwkit")
+    parser.add_argument("--peer-python", help="Python of an environment with both")
+    parser.add_argument("--draws", type=int, default=100_000, help="samples of each level by the peers")
     parser.add_argument("--json", help="write the numbers here")
     parser.add_argument("--peer", metavar="OUT", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -133,7 +166,7 @@ def main():
         found = json.loads(out.read_text())
     rows, worst = [], 0.0
     print(f"{'law':32} {'mean: worst z':>14} {'sd: worst z':>12} {'largest sd difference':>22}")
-    for name in CASES:
+    for name in (*CASES, *LIGHTNING):
         theirs = {key: np.array(value) for key, value in found[name].items()}
         mean, variance = ours(name).moments(LEVELS)
         # float32 arithmetic of the peer: 1e-6 of full scale.
