@@ -39,7 +39,6 @@ from kppstat.style import ACCENT, FILL, INK, SMALL, THIN, house_style, new_figur
 HERE = Path(__file__).resolve().parent
 REAL = HERE.parents[1] / "shared" / "models"
 SEED = 777  # of the instances of the truth
-INSTANCES = 10_000
 OUTPUTS = 500  # instances whose logits are kept
 KS = (5.0, 1.0, 0.1)
 
@@ -51,6 +50,7 @@ class Case:
     network: str
     sigma: float
     inputs: int
+    instances: int = 10_000  # of the truth
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ CASES = (
     Case("lenet", 0.06, 10_000),
     Case("lenet_noise_trained", 0.06, 10_000),
     Case("lenet_noise_trained", 0.1, 600),
-    Case("resnet8", 0.02, 600),
+    Case("resnet8", 0.02, 600, 2000),
     Case("resnet20", 0.01, 600),
     Case("resnet20", 0.02, 600),
     Case("mobilenet", 0.01, 600),
@@ -259,7 +259,7 @@ def main() -> None:
             continue
         model = load(path)
         data = first(load_data(DATA if path == NOISE_TRAINED else None, model), case.inputs)
-        truth = truth_of(case, model, data, options.truths, 200 if options.quick else INSTANCES)
+        truth = truth_of(case, model, data, options.truths, 200 if options.quick else case.instances)
         row, found = compare(case, model, data, truth)
         print(", ".join(f"{n} {v}" for n, v in row.items()), flush=True)
         if not options.quick:

@@ -88,6 +88,16 @@ def normal_pdf(x: Array) -> Array:
     return namespace(x).exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 
+def positive(x: Array) -> Array:
+    """Negative values become zero, where the derivative counts as zero too."""
+    return sys.modules["torch"].relu(x) if is_torch(x) else np.maximum(x, 0)
+
+
+def limit(x: Array, low: Any, high: Any) -> Array:
+    """Limit values to [low, high]: numbers, arrays that broadcast with them, or None; quicker than a choice of each."""
+    return sys.modules["torch"].clamp(x, low, high) if is_torch(x) else np.clip(x, low, high)
+
+
 def pad(x: Array, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
     """Return `x` with ``pads[i] = (before, after)`` elements of `value` around axis i."""
     if not any(any(p) for p in pads):
@@ -180,10 +190,9 @@ def unfold(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: S
     return view.reshape(shape)
 
 
-def _scales(w: Array) -> list[Array]:
-    """Return each element of a depthwise kernel as a factor on channels."""
-    flat = w.reshape(w.shape[0], -1)
-    return [flat[:, i].reshape(1, -1, *[1] * (w.ndim - 2)) for i in range(flat.shape[1])]
+def _compiled(x: Array, w: Array) -> bool:
+    """Whether compiled loops take these."""
+    return not is_torch(x) and x.dtype.char in "fd" and w.dtype.char in "fd"
 
 
 def conv(
@@ -219,13 +228,10 @@ def conv(
     kernel = w.shape[2:]
     out = windows(x.shape[2:], kernel, strides, dilations)
     m, per_group = w.shape[:2]
-    if per_group == 1 and group == m:  # depthwise: a sum of scaled slices needs no patch matrix
-        places = offsets(x.shape[2:], kernel, strides, dilations)
-        scaled = (x[(slice(None), slice(None), *at)] * scale for at, scale in zip(places, _scales(w), strict=True))
-        y = next(scaled)
-        for part in scaled:
-            y += part
-        return y
+    if per_group == 1 and group == m and rank <= 2 and _compiled(x, w):  # needs no patch matrix
+        from kppstat.depthwise import correlate  # loads numba
+
+        return correlate(x, w, strides, dilations)
     matrix = w.reshape(group, m // group, -1)
     size = max(1, _LARGEST_PATCHES // max(1, x.shape[1] * math.prod(kernel) * math.prod(out)))
     parts = [
@@ -260,14 +266,6 @@ def conv_transpose(
     n, channels = x.shape[:2]
     kernel = w.shape[2:]
     m = w.shape[1] * group
-    parts: Iterator[Array]
-    if channels == group == m:  # depthwise
-        parts = (x * scale for scale in _scales(w))
-    else:
-        matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
-        columns = matrix @ x.reshape(n, group, channels // group, -1)
-        columns = columns.reshape(n, m, math.prod(kernel), *x.shape[2:])
-        parts = (columns[:, :, i] for i in range(math.prod(kernel)))
     full = [b + s + e for s, (b, e) in zip(spatial, pads, strict=True)]
     # A kernel that reaches beyond the cut result still needs room to be written to.
     room = [
@@ -275,11 +273,18 @@ def conv_transpose(
         for f, i, s, k, d in zip(full, x.shape[2:], strides, kernel, dilations, strict=True)
     ]
     out = namespace(x).zeros((n, m, *room), dtype=x.dtype, **({"device": x.device} if is_torch(x) else {}))
-    for part, place in zip(parts, itertools.product(*(range(k) for k in kernel)), strict=True):
-        where = tuple(
-            slice(p * d, p * d + (c - 1) * s + 1, s)
-            for p, d, s, c in zip(place, dilations, strides, x.shape[2:], strict=True)
-        )
-        out[(slice(None), slice(None), *where)] += part
+    if channels == group == m and len(kernel) <= 2 and _compiled(x, w):
+        from kppstat.depthwise import scatter  # loads numba
+
+        scatter(x, w, strides, dilations, out)
+    else:
+        matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
+        columns = (matrix @ x.reshape(n, group, channels // group, -1)).reshape(n, m, math.prod(kernel), *x.shape[2:])
+        for i, place in enumerate(itertools.product(*(range(k) for k in kernel))):
+            where = tuple(
+                slice(p * d, p * d + (c - 1) * s + 1, s)
+                for p, d, s, c in zip(place, dilations, strides, x.shape[2:], strict=True)
+            )
+            out[(slice(None), slice(None), *where)] += columns[:, :, i]
     cut = tuple(slice(b, b + s) for s, (b, _) in zip(spatial, pads, strict=True))
     return out[(slice(None), slice(None), *cut)]

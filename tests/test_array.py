@@ -54,12 +54,36 @@ def test_the_transpose_of_a_convolution_is_its_adjoint(data: st.DataObject) -> N
         "dilations": [data.draw(st.integers(1, 2)) for _ in range(rank)],
         "group": group,
     }
-    x = rng.standard_normal((2, 2 * group, *[data.draw(st.integers(5, 8)) for _ in range(rank)]))
-    w = rng.standard_normal((2 * group, 2, *[data.draw(st.integers(1, 3)) for _ in range(rank)]))
+    channels, per_group = group * data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))
+    x = rng.standard_normal((2, per_group * group, *[data.draw(st.integers(5, 8)) for _ in range(rank)]))
+    w = rng.standard_normal((channels, per_group, *[data.draw(st.integers(1, 3)) for _ in range(rank)]))
     y = array.conv(x, w, **where)
     dy = rng.standard_normal(y.shape)
     dx = array.conv_transpose(dy, w, spatial=x.shape[2:], **where)
     assert np.vdot(dx, x) == pytest.approx(np.vdot(dy, y), rel=1e-9, abs=1e-9)
+
+
+@FEW
+@given(st.data())
+def test_depthwise_convolution_takes_any_precision_and_layout(data: st.DataObject) -> None:
+    torch = pytest.importorskip("torch")
+    rng, rank = np.random.default_rng(3), data.draw(st.integers(1, 2))
+    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    where = {
+        "strides": [data.draw(st.integers(1, 3)) for _ in range(rank)],
+        "pads": [(1, 0)] * rank,
+        "dilations": [data.draw(st.integers(1, 2)) for _ in range(rank)],
+        "group": 4,
+    }
+    x = np.moveaxis(rng.standard_normal((2, *[9] * rank, 4)), -1, 1).astype(dtype, order="K")  # not contiguous
+    w = rng.standard_normal((4, 1, *[data.draw(st.integers(1, 4)) for _ in range(rank)])).astype(dtype)
+    ours = array.conv(x, w, **where)
+    theirs = array.conv(torch.from_numpy(x).double(), torch.from_numpy(w).double(), **where)
+    assert ours.dtype == dtype
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=100 * np.finfo(dtype).eps)
+    back = array.conv_transpose(ours, w, spatial=x.shape[2:], **where)
+    expected = array.conv_transpose(theirs, torch.from_numpy(w).double(), spatial=x.shape[2:], **where)
+    np.testing.assert_allclose(back, expected.numpy(), atol=1000 * np.finfo(dtype).eps)
 
 
 def test_large_batches_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kppstat.array import Array, cast, erf, is_floating, namespace, normal_cdf, to_numpy
+from kppstat.array import Array, cast, erf, is_floating, limit, namespace, normal_cdf, positive, to_numpy
 from kppstat.ops.family import Family
 from kppstat.ops.gaussian import piecewise_linear, quadrature
 from kppstat.ops.moments import Moments, Step, pointwise
@@ -51,15 +51,10 @@ def _unchanged(forward: Callable[..., Any], values: Sequence[Any], attributes: M
 same = Family("same", rule=_unchanged, univariate=True)
 
 
-def _positive(x: Array) -> Array:
-    xp = namespace(x)
-    return xp.where(x <= 0, xp.zeros_like(x), x)
-
-
 @op("Relu", elementwise)
 def relu(x: Array) -> Array:
     """Negative values become zero."""
-    return _positive(x)
+    return positive(x)
 
 
 @relu.moments
@@ -87,12 +82,7 @@ def thresholded_relu(x: Array, *, alpha: float = 1.0) -> Array:
 @op("Clip", elementwise)
 def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     """Values are limited to [low, high]."""
-    xp = namespace(x)
-    if low is not None:
-        x = xp.where(x < low, low, x)
-    if high is not None:
-        x = xp.where(x > high, high, x)
-    return x
+    return x if low is None and high is None else limit(x, low, high)
 
 
 @clip.moments
@@ -160,7 +150,7 @@ def swish(x: Array, *, alpha: float = 1.0) -> Array:
 def softplus(x: Array) -> Array:
     """Return log(1 + exp(x)) without overflow."""
     xp = namespace(x)
-    return _positive(x) + xp.log1p(xp.exp(-xp.abs(x)))
+    return positive(x) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @op("Mish", elementwise)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kppstat.array import Array, namespace, normal_cdf, normal_pdf
+from kppstat.array import Array, limit, namespace, normal_cdf, normal_pdf
 from kppstat.ops.moments import Moments, Step, pointwise, unexplained
 
 POINTS = 16
@@ -71,10 +71,7 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
         density = normal_pdf(z)
         return normal_cdf(z), density, z * density
 
-    *inner, (_, _, intercept, slope) = segments
-    here = intercept + slope * m
-    for _, end, intercept, slope in reversed(inner):
-        here = xp.where(m <= end, intercept + slope * m, here)
+    here = _continuous(m, segments)
     first = second = gain = m * 0
     low = at(segments[0][0])
     for _, end, intercept, slope in segments:
@@ -86,6 +83,21 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
         second = second + step * step * p - 2 * step * slope * s * d1 + slope * slope * v * (p - d2)
         gain = gain + slope * p
     return pointwise(x, here + first, unexplained(second, first * first), gain)
+
+
+def _continuous(m: Array, segments: Sequence[tuple[Array, Array, Array, Array]]) -> Array:
+    """Return the value of a continuous piecewise linear function, as the sum of what each segment adds.
+
+    Starts from the first edge, and limits the argument to each segment: choosing between segments is far slower.
+    """
+    (_, edge, intercept, slope), *rest = segments
+    if not rest:
+        return intercept + slope * m
+    value = intercept + slope * edge + slope * (limit(m, None, edge) - edge)
+    for begin, end, _, slope in rest:
+        last = isinstance(end, float) and math.isinf(end)
+        value = value + slope * (limit(m, begin, None if last else end) - begin)
+    return value
 
 
 def largest(

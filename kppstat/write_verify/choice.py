@@ -21,7 +21,7 @@ from kppstat.performance import Top1
 from kppstat.propagate.forward import require_supported
 from kppstat.worst_case.network import Network
 from kppstat.write_verify.result import Selection
-from kppstat.write_verify.slopes import FIRST, cost, magnitudes, second_moments, sensitivity
+from kppstat.write_verify.slopes import FEWEST, FIRST, magnitudes, second_moments, sensitivity
 from kppstat.write_verify.swim import curvature
 
 Method = Literal["ours", "swim", "magnitude", "random"]
@@ -95,8 +95,8 @@ def select(
         raise SettingError(f"there is no method '{method}'", where="--method", remedy=f"Take {', '.join(METHODS)}")
     if not 0 < k < 100:
         raise SettingError(f"k is {k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
-    if not (math.isfinite(passes) and passes >= _ROUNDS * cost(2)):
-        raise SettingError(f"passes is {passes:g}", where="--passes", remedy=f"Give {_ROUNDS * cost(2):g} or more")
+    if not (math.isfinite(passes) and passes >= _ROUNDS * FEWEST):
+        raise SettingError(f"passes is {passes:g}", where="--passes", remedy=f"Give {_ROUNDS * FEWEST:g} or more")
     if seed < 0:
         raise SettingError(f"seed is {seed}", where="--seed", remedy="Give a whole number of 0 or more")
     variation = variation_of(sigma, noise)
@@ -168,11 +168,12 @@ def _ours(
     progress: Callable[[float], None],
 ) -> Tensor:
     """Return the weights that verification is worth most at, once they are verified: the ranking is a fixed point."""
-    instances = max(2, int(passes / (_ROUNDS * cost(1))))
     mask, state = chosen(gain), variation
     for number in range(_ROUNDS):
-        first = FIRST + number * instances
-        slope = sensitivity(model, network, state, k=k, instances=instances, seed=seed, first=first, progress=progress)
+        slope = sensitivity(
+            model, network, state, k=k, passes=passes / _ROUNDS, seed=seed, first=FIRST + (number << 32),
+            progress=progress,
+        )  # fmt: skip
         mask = chosen(gain * slope)
         state = Variation(variation.default, variation.layers, Verified(law, _masks(network, mask)))
     return mask

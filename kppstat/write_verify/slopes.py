@@ -11,13 +11,16 @@ from torch import Tensor
 
 from kppstat.noise import Variation, instance_normals
 from kppstat.onnx_io import Model
-from kppstat.worst_case.network import FORWARD, Network
+from kppstat.worst_case.network import Network
 from kppstat.worst_case.objectives import smooth
 
 #: Number of the first instance: no estimate ever uses the same.
 FIRST = 1 << 61
+#: Gradient passes that `sensitivity` takes at least.
+FEWEST = 2.5
 _LEAST = 8  # inputs of a group
-_GROUPS = 4  # at least, of an instance
+_SCOUTS, _SCOUTED = 16, 4  # instances that tell the spread, each on one of so many parts of the inputs
+_SHARE = 8  # an instance gives gradients on one of so many parts: instances differ more than inputs do
 
 
 def second_moments(model: Model, network: Network, variation: Variation) -> Tensor:
@@ -49,7 +52,7 @@ def sensitivity(
     variation: Variation,
     *,
     k: float,
-    instances: int,
+    passes: float,
     seed: int,
     first: int = FIRST,
     progress: Callable[[float], None] = lambda _passes: None,
@@ -61,19 +64,19 @@ def sensitivity(
     its first-order counterpart for the variance). The curvature of a smoothed accuracy goes with the mean over inputs
     of squared gradients, the variance with the square of their mean. The mean squared gradient over random groups of b
     inputs holds both, ``E(one)**2 / b + E(mean)**2``: for ``b = z / sd`` in about the right proportion, so the groups
-    are of that size, and so many groups make the mean a steady one.
+    are of that size. Gradients differ more between instances than between groups of one: many instances give few each.
 
     Parameters
     ----------
     model : Model
     network : Network
-        Of the same model. Four thirds of a gradient pass are counted for each instance.
+        Of the same model. What is spent is counted there.
     variation : Variation
         Draws the instances: the sensitivity is that around chips as they are.
     k : float
         Percent of instances that may fall below.
-    instances : int
-        At least 2.
+    passes : float
+        Gradient passes over all inputs to spend, `FEWEST` or more.
     seed, first : int
         Name the instances, and fix the groups.
     progress : callable
@@ -84,27 +87,30 @@ def sensitivity(
     Tensor, shape (network.size,)
         By deviations in units of max|W|.
     """
-    chips = [deviation(model, network, variation, seed, first + i) for i in range(instances)]
-    margins = np.stack([network.margins(u) for u in chips])
-    spread = max(float((margins > 0).mean(axis=1).std(ddof=1)), 1 / len(network))
-    scale = smooth(max(float(np.median(margins.std(axis=0, ddof=1))) / 2, 1e-6))
-    n = len(network)
-    size = int(np.clip(-ndtri(k / 100) / spread, min(_LEAST, n), max(n // _GROUPS, 1)))
+    n, end = len(network), network.passes + passes
     rng = np.random.default_rng([seed, first - FIRST])
+    common = np.sort(rng.permutation(n)[: max(n // _SCOUTED, min(_LEAST, n))])
+    chips = (deviation(model, network, variation, seed, first + i) for i in range(_SCOUTS))
+    margins = np.stack([network.margins(u, common) for u in chips])
+    spread = max(float((margins > 0).mean(axis=1).std(ddof=1)), 1 / n)
+    scale = smooth(max(float(np.median(margins.std(axis=0, ddof=1))) / 2, 1e-6))
+    size = int(np.clip(-ndtri(k / 100) / spread, min(_LEAST, n), max(n // _SHARE, min(_LEAST, n))))
     total, count = network.start().double(), 0
-    for u in chips:
-        order = rng.permutation(n)
-        for rows in (order[i : i + size] for i in range(0, n - size + 1, size)):
+    left, index = np.zeros(0, np.int64), first + _SCOUTS
+    while count == 0 or network.passes + size / n <= end:
+        u = deviation(model, network, variation, seed, index)
+        index += 1
+        for _ in range(max(1, n // _SHARE // size)):
+            if count and network.passes + size / n > end:
+                break
+            if len(left) < size:  # all inputs equally often
+                left = rng.permutation(n)
+            rows, left = left[:size], left[size:]
             gradient, _ = network.gradient(u, scale, rows)
             total += gradient.double().square()
             count += 1
         progress(network.passes)
     return total / count
-
-
-def cost(instances: int) -> float:
-    """Return the gradient passes that `sensitivity` takes."""
-    return instances * (1 + FORWARD)
 
 
 def magnitudes(network: Network) -> Tensor:

@@ -435,6 +435,11 @@ def test_quantised_layers_keep_their_units() -> None:
     inside = np.abs(x.mean) + 4 * np.sqrt(x.var) < 1.27
     np.testing.assert_allclose(y.mean[inside], x.mean[inside], atol=0.006)
     np.testing.assert_allclose(y.var[inside], x.var[inside], rtol=0.05)
+    torch = pytest.importorskip("torch")
+    tensors = Moments(torch.from_numpy(x.mean), torch.from_numpy(x.var))
+    same = only(step_of("QuantizeLinear", tensors, torch.from_numpy(scale), torch.from_numpy(zero)))
+    np.testing.assert_allclose(same.mean.numpy(), middle.mean)
+    np.testing.assert_allclose(same.var.numpy(), middle.var, atol=1e-12)
 
 
 def test_registering_twice_is_an_error() -> None:
