@@ -103,6 +103,16 @@ def languages(folder: Path, size: int, tests: int, out: Path) -> Task:
     return Task(path, (rest[0][:size], rest[1][:size]), test)
 
 
+def many_tests(name: str, folder: Path, size: int, tests: int) -> Pairs:
+    """Return far more test inputs than a task of this size is judged on; none that any network of it was trained on."""
+    if name != "languages":
+        return task_named(name, folder, 1, 10_000, folder).test
+    x, y = words(folder, 60_000)
+    known = {one.tobytes() for one in words(folder, 4 * size + tests)[0]}
+    fresh = np.array([one.tobytes() not in known for one in x])
+    return x[fresh], y[fresh]
+
+
 def words(folder: Path, count: int) -> Pairs:
     """Return words of 4 to 16 letters, one-hot by place, equally many of each language, in random order.
 
