@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import kppstat
-from analysis.training_tasks import Task, task_named
+from analysis.training_tasks import TASKS, Task, task_named
 from kppstat.data import Dataset, from_arrays
 from kppstat.noise import variation_of
 from kppstat.training import Plan, Session, censoring, judge, strategies
@@ -105,7 +105,7 @@ def _session(task: Task, name: str, sigma: float, plan: Plan, settings: dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["fashion", "languages", "cifar"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--only", default=",".join(["none", *strategies(), CENSORED]))

