@@ -60,18 +60,24 @@ class Case:
 CASES = (
     Case("lenet", 0.03, 1000),
     Case("lenet", 0.06, 10_000),
+    Case("lenet", 0.07, 1000),
     Case("lenet_noise_trained", 0.06, 10_000),
     Case("lenet_noise_trained", 0.1, 600),
     Case("resnet8", 0.02, 600, 2000),
+    Case("resnet8", 0.035, 600, 2000),
     Case("resnet20", 0.01, 600),
     Case("resnet20", 0.02, 600),
+    Case("resnet20", 0.08, 600),
     Case("mobilenet", 0.01, 600),
     Case("mobilenet", 0.02, 600),
     Case("mobilenet", 0.03, 600),
+    Case("mobilenet", 0.04, 600),
     Case("conv1d", 0.04, 1000),
     Case("conv1d", 0.08, 1000),
+    Case("conv1d", 0.13, 1000),
     Case("transformer", 0.02, 600),
     Case("transformer", 0.05, 600),
+    Case("transformer", 0.15, 600),
 )
 SHOWN = ("lenet_0.03", "lenet_noise_trained_0.1", "resnet8_0.02", "mobilenet_0.02", "conv1d_0.04", "transformer_0.02")
 
@@ -130,7 +136,9 @@ def _read(path: Path, case: Case) -> Truth | None:
 
 
 def _write(path: Path, truth: Truth) -> None:
-    np.savez(path, acc=truth.accuracies, mean=truth.mean, var=truth.var)
+    new = path.with_suffix(".new.npz")
+    np.savez(new, acc=truth.accuracies, mean=truth.mean, var=truth.var)
+    new.replace(path)
 
 
 def _begin(case: Case, model: Model, data: Dataset, count: int) -> Truth:
@@ -247,7 +255,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=REAL, help="folder of real models")
     parser.add_argument("--only", default="", help="cases whose name begins so")
     parser.add_argument("--quick", action="store_true", help="200 instances of each case, nothing written")
-    parser.add_argument("--cached", action="store_true", help="only cases whose truth is there")
+    parser.add_argument("--cached", action="store_true", help="only truths that are there, as far as they go")
     options = parser.parse_args()
     options.truths.mkdir(parents=True, exist_ok=True)
     for case in CASES:
@@ -259,7 +267,8 @@ def main() -> None:
             continue
         model = load(path)
         data = first(load_data(DATA if path == NOISE_TRAINED else None, model), case.inputs)
-        truth = truth_of(case, model, data, options.truths, 200 if options.quick else case.instances)
+        wanted = 0 if options.cached else 200 if options.quick else case.instances
+        truth = truth_of(case, model, data, options.truths, wanted)
         row, found = compare(case, model, data, truth)
         print(", ".join(f"{n} {v}" for n, v in row.items()), flush=True)
         if not options.quick:

@@ -94,7 +94,7 @@ def positive(x: Array) -> Array:
 
 
 def limit(x: Array, low: Any, high: Any) -> Array:
-    """Limit values to [low, high]: numbers, arrays that broadcast with them, or None; quicker than a choice of each."""
+    """Limit values to [low, high], both numbers or both arrays, one of them maybe None; choosing is far slower."""
     return sys.modules["torch"].clamp(x, low, high) if is_torch(x) else np.clip(x, low, high)
 
 
@@ -192,7 +192,7 @@ def unfold(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: S
 
 def _compiled(x: Array, w: Array) -> bool:
     """Whether compiled loops take these."""
-    return not is_torch(x) and x.dtype.char in "fd" and w.dtype.char in "fd"
+    return not is_torch(x) and all(a.dtype in (np.float32, np.float64) for a in (x, w))
 
 
 def conv(
@@ -226,12 +226,12 @@ def conv(
             run = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
             return run(x, w, stride=tuple(strides), dilation=tuple(dilations), groups=group)
     kernel = w.shape[2:]
-    out = windows(x.shape[2:], kernel, strides, dilations)
     m, per_group = w.shape[:2]
-    if per_group == 1 and group == m and rank <= 2 and _compiled(x, w):  # needs no patch matrix
+    if per_group == 1 and x.shape[1] == group == m and rank <= 2 and _compiled(x, w):  # needs no patch matrix
         from kppstat.depthwise import correlate  # loads numba
 
         return correlate(x, w, strides, dilations)
+    out = windows(x.shape[2:], kernel, strides, dilations)
     matrix = w.reshape(group, m // group, -1)
     size = max(1, _LARGEST_PATCHES // max(1, x.shape[1] * math.prod(kernel) * math.prod(out)))
     parts = [
@@ -239,6 +239,26 @@ def conv(
         for i in range(0, max(x.shape[0], 1), size)
     ]
     return parts[0] if len(parts) == 1 else namespace(x).concat(parts, axis=0)
+
+
+def _scatter(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], group: int, out: Array) -> None:
+    """Add each element of `x`, times the kernel, into `out`."""
+    n, channels = x.shape[:2]
+    kernel = w.shape[2:]
+    m = w.shape[1] * group
+    if channels == w.shape[0] == group == m and len(kernel) <= 2 and _compiled(x, w):
+        from kppstat.depthwise import scatter  # loads numba
+
+        scatter(x, w, strides, dilations, out)
+        return
+    matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
+    columns = (matrix @ x.reshape(n, group, channels // group, -1)).reshape(n, m, math.prod(kernel), *x.shape[2:])
+    for i, place in enumerate(itertools.product(*(range(k) for k in kernel))):
+        where = tuple(
+            slice(p * d, p * d + (c - 1) * s + 1, s)
+            for p, d, s, c in zip(place, dilations, strides, x.shape[2:], strict=True)
+        )
+        out[(slice(None), slice(None), *where)] += columns[:, :, i]
 
 
 def conv_transpose(
@@ -263,28 +283,20 @@ def conv_transpose(
     -------
     array, shape (N, M, *spatial)
     """
-    n, channels = x.shape[:2]
-    kernel = w.shape[2:]
-    m = w.shape[1] * group
+    n, kernel, m = x.shape[0], w.shape[2:], w.shape[1] * group
     full = [b + s + e for s, (b, e) in zip(spatial, pads, strict=True)]
     # A kernel that reaches beyond the cut result still needs room to be written to.
     room = [
         max(f, (i - 1) * s + (k - 1) * d + 1)
         for f, i, s, k, d in zip(full, x.shape[2:], strides, kernel, dilations, strict=True)
     ]
-    out = namespace(x).zeros((n, m, *room), dtype=x.dtype, **({"device": x.device} if is_torch(x) else {}))
-    if channels == group == m and len(kernel) <= 2 and _compiled(x, w):
-        from kppstat.depthwise import scatter  # loads numba
-
-        scatter(x, w, strides, dilations, out)
+    if is_torch(x) and len(kernel) <= 3:
+        functional = sys.modules["torch"].nn.functional
+        run = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[len(kernel) - 1]
+        out = run(x, w, stride=tuple(strides), dilation=tuple(dilations), groups=group)
+        out = pad(out, [(0, 0), (0, 0), *((0, r - o) for r, o in zip(room, out.shape[2:], strict=True))])
     else:
-        matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
-        columns = (matrix @ x.reshape(n, group, channels // group, -1)).reshape(n, m, math.prod(kernel), *x.shape[2:])
-        for i, place in enumerate(itertools.product(*(range(k) for k in kernel))):
-            where = tuple(
-                slice(p * d, p * d + (c - 1) * s + 1, s)
-                for p, d, s, c in zip(place, dilations, strides, x.shape[2:], strict=True)
-            )
-            out[(slice(None), slice(None), *where)] += columns[:, :, i]
+        out = namespace(x).zeros((n, m, *room), dtype=x.dtype, **({"device": x.device} if is_torch(x) else {}))
+        _scatter(x, w, strides, dilations, group, out)
     cut = tuple(slice(b, b + s) for s, (b, _) in zip(spatial, pads, strict=True))
     return out[(slice(None), slice(None), *cut)]

@@ -71,7 +71,7 @@ def test_depthwise_convolution_takes_any_precision_and_layout(data: st.DataObjec
     dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
     where = {
         "strides": [data.draw(st.integers(1, 3)) for _ in range(rank)],
-        "pads": [(1, 0)] * rank,
+        "pads": [data.draw(st.sampled_from([(0, 0), (1, 0)]))] * rank,
         "dilations": [data.draw(st.integers(1, 2)) for _ in range(rank)],
         "group": 4,
     }
@@ -81,9 +81,17 @@ def test_depthwise_convolution_takes_any_precision_and_layout(data: st.DataObjec
     theirs = array.conv(torch.from_numpy(x).double(), torch.from_numpy(w).double(), **where)
     assert ours.dtype == dtype
     np.testing.assert_allclose(ours, theirs.numpy(), atol=100 * np.finfo(dtype).eps)
-    back = array.conv_transpose(ours, w, spatial=x.shape[2:], **where)
+    elsewhere = np.moveaxis(np.moveaxis(ours, 1, -1).copy(), -1, 1)
+    back = array.conv_transpose(elsewhere, w, spatial=x.shape[2:], **where)
     expected = array.conv_transpose(theirs, torch.from_numpy(w).double(), spatial=x.shape[2:], **where)
     np.testing.assert_allclose(back, expected.numpy(), atol=1000 * np.finfo(dtype).eps)
+
+
+def test_a_depthwise_kernel_of_other_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        array.conv(
+            np.ones((1, 3, 4, 4)), np.ones((2, 1, 2, 2)), strides=[1, 1], pads=[(0, 0)] * 2, dilations=[1, 1], group=2
+        )
 
 
 def test_large_batches_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

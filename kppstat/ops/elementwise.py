@@ -13,6 +13,7 @@ from kppstat.ops.moments import Moments, Step, pointwise
 from kppstat.ops.registry import op
 
 _INF = math.inf
+_NO_BOUND = 1e30  # opsets before 11 have the largest number in single precision where there is no bound
 
 ONNX_DTYPES = {
     1: "float32",
@@ -87,10 +88,10 @@ def clip(x: Array, low: Array | None = None, high: Array | None = None) -> Array
 
 @clip.moments
 def _(x: Moments, low: Array | None = None, high: Array | None = None) -> Step:
-    begin = -_INF if low is None else float(low)
-    end = _INF if high is None else float(high)
-    below = [] if low is None else [(-_INF, begin, begin, 0.0)]
-    above = [] if high is None else [(end, _INF, end, 0.0)]
+    begin = -_INF if low is None or float(low) < -_NO_BOUND else float(low)
+    end = _INF if high is None or float(high) > _NO_BOUND else float(high)
+    below = [(-_INF, begin, begin, 0.0)] if math.isfinite(begin) else []
+    above = [(end, _INF, end, 0.0)] if math.isfinite(end) else []
     return piecewise_linear(x, [*below, (begin, end, 0.0, 1.0), *above])
 
 

@@ -88,15 +88,16 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
 def _continuous(m: Array, segments: Sequence[tuple[Array, Array, Array, Array]]) -> Array:
     """Return the value of a continuous piecewise linear function, as the sum of what each segment adds.
 
-    Starts from the first edge, and limits the argument to each segment: choosing between segments is far slower.
+    The argument is limited to each segment in turn: choosing between segments is far slower.
     """
-    (_, edge, intercept, slope), *rest = segments
-    if not rest:
-        return intercept + slope * m
-    value = intercept + slope * edge + slope * (limit(m, None, edge) - edge)
-    for begin, end, _, slope in rest:
-        last = isinstance(end, float) and math.isinf(end)
-        value = value + slope * (limit(m, begin, None if last else end) - begin)
+    value = segments[0][2] + m * 0
+    for i, (begin, end, _, slope) in enumerate(segments):
+        if isinstance(slope, float) and slope == 0:
+            continue
+        low, high = (None if isinstance(edge, float) and math.isinf(edge) else edge for edge in (begin, end))
+        part = slope * (m if low is None and high is None else limit(m, low, high))
+        # At its begin a segment has added nothing; both constants go together, lest they drown the argument.
+        value = value + part if i == 0 else value - slope * begin + part
     return value
 
 

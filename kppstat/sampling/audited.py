@@ -159,8 +159,7 @@ class Audited:
         if self._aim is None or self._ledger is None or self._touched <= self._offset:
             return Sample.of(self._low + (self._high - self._low) * self._guesses())
         ids = np.arange(self._offset, self._touched)
-        looked = ids[self._ledger.book.seen(ids) > 0]  # the end of a budget may leave some out
-        mean, spread = self._ledger.moments(looked, self._aim.tail.spread)
+        mean, spread = self._ledger.moments(ids, self._aim.tail.spread)
         values = self._aim.guesses(ids, mean)[0]
         scale = self._high - self._low
         return Sample(self._low + scale * values, self._ledger.score(mean), scale * spread)

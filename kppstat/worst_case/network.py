@@ -136,7 +136,7 @@ class Network:
         return {n: u[self.slices[n]].reshape(w.shape).numpy() for n, w in self.intended.items()}
 
     def margins(self, u: Tensor, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return the margin of these inputs, or of all, positive where right; costs a third of a gradient pass."""
+        """Return the margin of these inputs, or of all, positive where right; a forward alone."""
         parts = []
         with torch.no_grad():
             weights = self.weights(u)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kppstat.noise import Variation, instance_normals
 from kppstat.onnx_io import Model
-from kppstat.worst_case.network import Network
+from kppstat.worst_case.network import FORWARD, Network
 from kppstat.worst_case.objectives import smooth
 
 #: Number of the first instance: no estimate ever uses the same.
@@ -19,7 +19,7 @@ FIRST = 1 << 61
 #: Gradient passes that `sensitivity` takes at least.
 FEWEST = 2.5
 _LEAST = 8  # inputs of a group
-_SCOUTS, _SCOUTED = 16, 4  # instances that tell the spread, each on one of so many parts of the inputs
+_SCOUTS, _SCOUTED = 16, 4  # instances at most that tell the spread, each on one of so many parts of the inputs
 _SHARE = 8  # an instance gives gradients on one of so many parts: instances differ more than inputs do
 
 
@@ -90,20 +90,22 @@ def sensitivity(
     n, end = len(network), network.passes + passes
     rng = np.random.default_rng([seed, first - FIRST])
     common = np.sort(rng.permutation(n)[: max(n // _SCOUTED, min(_LEAST, n))])
-    chips = (deviation(model, network, variation, seed, first + i) for i in range(_SCOUTS))
+    scouts = int(np.clip(passes / 2 * n / (FORWARD * len(common)), 2, _SCOUTS))  # for half of the budget at most
+    chips = (deviation(model, network, variation, seed, first + i) for i in range(scouts))
     margins = np.stack([network.margins(u, common) for u in chips])
+    # Too large by the noise of a part of the inputs; half or twice the size of group ranks as well.
     spread = max(float((margins > 0).mean(axis=1).std(ddof=1)), 1 / n)
     scale = smooth(max(float(np.median(margins.std(axis=0, ddof=1))) / 2, 1e-6))
     size = int(np.clip(-ndtri(k / 100) / spread, min(_LEAST, n), max(n // _SHARE, min(_LEAST, n))))
     total, count = network.start().double(), 0
-    left, index = np.zeros(0, np.int64), first + _SCOUTS
+    left, index = np.zeros(0, np.int64), first + scouts
     while count == 0 or network.passes + size / n <= end:
         u = deviation(model, network, variation, seed, index)
         index += 1
         for _ in range(max(1, n // _SHARE // size)):
             if count and network.passes + size / n > end:
                 break
-            if len(left) < size:  # all inputs equally often
+            if len(left) < size:
                 left = rng.permutation(n)
             rows, left = left[:size], left[size:]
             gradient, _ = network.gradient(u, scale, rows)

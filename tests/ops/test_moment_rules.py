@@ -374,6 +374,15 @@ def test_max_pool_of_independent_elements(pads: tuple[int, ...]) -> None:
     assert dx.sum() == pytest.approx(y.mean.size)
 
 
+@pytest.mark.parametrize("bound", [1e10, 3.4028235e38])
+def test_a_bound_far_away_changes_nothing(bound: float) -> None:
+    """Opsets before 11 have the largest number where Clip has no bound."""
+    x = Moments(np.array([0.3, 100.7, 1000.3], np.float32), np.full(3, 0.01, np.float32))
+    y = only(step_of("Clip", x, np.float32(-bound), np.float32(bound)))
+    np.testing.assert_array_equal(y.mean, x.mean)
+    np.testing.assert_allclose(y.var, x.var, rtol=1e-5)
+
+
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2"])
 def test_other_reductions(op: str) -> None:
     rng = np.random.default_rng(13)

@@ -46,6 +46,9 @@ def test_cost_is_counted_pro_rata(network: Network) -> None:
     assert network.passes == pytest.approx(FORWARD)
     network.gradient(u, hinge(), np.arange(30))
     assert network.passes == pytest.approx(FORWARD + 0.1)
+    rows = np.arange(30, 60)
+    np.testing.assert_allclose(network.margins(u, rows), network.margins(u)[rows], rtol=1e-5, atol=1e-5)
+    assert network.passes == pytest.approx(FORWARD + 0.1 + 1.1 * FORWARD)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "density"])

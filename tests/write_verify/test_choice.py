@@ -47,6 +47,12 @@ def test_the_share_is_met_and_the_cost_counted(chosen: dict[str, Selection], met
     assert f"{selection.count:,} of" in selection.summary()
 
 
+@pytest.mark.parametrize("inputs", [1, 5, 9, 20])
+def test_few_inputs_do_not_overrun_the_budget(lenet: Model, few: Dataset, inputs: int) -> None:
+    selection = select(lenet, 0.05, 0.01, sigma=SIGMA, data=few.part(np.arange(inputs)), passes=7.5)
+    assert 4 < selection.passes <= 7.5
+
+
 def test_the_file_holds_the_same_law(chosen: dict[str, Selection], lenet: Model, few: Dataset, tmp_path: Path) -> None:
     chosen["ours"].save(tmp_path / "verified.toml")
     variation = read(tmp_path / "verified.toml")
