@@ -134,20 +134,21 @@ def test_ctrl_c_keeps_the_best_so_far_and_resume_goes_on(few_inputs: Path, tmp_p
     out = tmp_path / "o.onnx"
     tokens = command(few_inputs, out, "--strategy", "gaussian", "--json", str(tmp_path / "o.json"))
     tokens[tokens.index("--epochs") + 1] = "300"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "kppstat", *tokens],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    for line in process.stderr:
-        if line.startswith("epoch 1:"):
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stderr.read()
-    assert process.wait(60) == 130
-    process.stderr.close()
+        # As at a terminal: what a shell starts in the background ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("epoch 1:"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
     assert "Traceback" not in rest
     assert load(out).weights
     assert json.loads((tmp_path / "o.json").read_text())["stop_reason"] == "interrupted"
