@@ -11,7 +11,7 @@ from rich.console import Console
 from kppstat.cli.console import plain_table
 from kppstat.noise import Variation, model_from_dict, models, read
 from kppstat.noise.figure import law
-from kppstat.noise.page import page, table
+from kppstat.noise.page import devices, page, table
 from kppstat.noise.presets import UNITS
 from kppstat.style import save
 
@@ -30,7 +30,7 @@ def noise(
     Parameters
     ----------
     name
-        Name of a noise model, shown with example parameters.
+        Name of a noise model or of a device, shown with example parameters.
     noise_file
         TOML noise file instead, shown with its parameters.
     model
@@ -72,6 +72,8 @@ def _list(out: Console) -> None:
     for name, cls in models().items():
         listed.add_row(name, cls.formula, cls.source)
     out.print(listed)
+    for name in dict.fromkeys(devices().values()):
+        out.print(f"devices of {name}: " + ", ".join(device for device, model in devices().items() if model == name))
     out.print("published units of sigma (key `unit` of a noise file): " + ", ".join(unit.pattern for unit in UNITS))
     out.print("kppstat noise NAME shows one; estimate takes --sigma (gaussian) or --noise-file FILE.toml (any)")
 

@@ -51,13 +51,29 @@ class Page:
     quantiles: np.ndarray
 
 
+def devices() -> dict[str, str]:
+    """Return the devices whose published numbers a noise model knows, each with the name of the (last such) model.
+
+    Examples
+    --------
+    >>> devices()["RRAM1"]
+    'four-level'
+    """
+    found: dict[str, str] = {}
+    for model, cls in models().items():
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if field.name == "device":
+                found |= {device: model for device in field.metadata.get("names", ())}
+    return found
+
+
 def page(name: str | NoiseModel, *, levels: int = 41, draws: int = 4000, seed: int = 0) -> Page:
     """Return the page of a noise model.
 
     Parameters
     ----------
     name : str or NoiseModel
-        A name of `models`, shown with its example's parameters, or an instance with yours.
+        A name of `models` or of `devices`, in any case, shown with its example's parameters, or an instance with yours.
     levels : int
         Number of intended weights between -1 and 1.
     draws : int
@@ -80,9 +96,12 @@ def page(name: str | NoiseModel, *, levels: int = 41, draws: int = 4000, seed: i
     ('w + sigma * max|W| * z', 0.1)
     """
     if isinstance(name, str):
-        if name not in models():
-            raise unknown("noise model", name, models())
-        model = model_from_dict({"model": name, **models()[name].example})
+        known = {each.lower(): {"model": model, "device": each} for each, model in devices().items()}
+        known |= {each: {"model": each} for each in models()}
+        if name.lower() not in known:
+            raise unknown("noise model", name, [*models(), *devices()])
+        asked = known[name.lower()]
+        model = model_from_dict({**models()[asked["model"]].example, **asked})
     else:
         model = name
     intended = np.linspace(-1.0, 1.0, levels)

@@ -20,8 +20,8 @@ def unknown(kind: str, name: Any, known: Iterable[str], *, where: str = "noise m
     return NoiseError(f"{kind} {name!r} is not known", where=where, remedy=remedy)
 
 
-def _field(meaning: str, check: Callable[[str, Any], Any], default: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "check": check})
+def _field(meaning: str, check: Callable[[str, Any], Any], default: Any, names: tuple[str, ...] = ()) -> Any:
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "check": check, "names": names})
 
 
 def _float(value: Any) -> float:
@@ -81,7 +81,7 @@ def choice(meaning: str, known: Iterable[str], *, default: Any = dataclasses.MIS
             return value
         raise unknown(name, value, names)
 
-    return _field(meaning, check, default)
+    return _field(meaning, check, default, names)
 
 
 def checked(model: Any) -> None:

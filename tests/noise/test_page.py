@@ -23,6 +23,15 @@ def test_every_parameter_says_what_it_means(name: str) -> None:
     assert all(meaning for _, meaning, _ in page(name, levels=3, draws=4).parameters)
 
 
+def test_a_device_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert page("fefet6", levels=3, draws=4).shown["device"] == "FeFET6"
+    assert page("hermes-1", levels=3, draws=4).name == "programming"
+    assert run(["noise"]) == 0
+    assert "devices of four-level: RRAM1, FeFET2" in capsys.readouterr().out
+    assert run(["noise", "RRAM7"]) == 2
+    assert "Did you mean 'RRAM" in capsys.readouterr().err
+
+
 def test_the_readme_shows_the_table_of_the_registry() -> None:
     text = README.read_text("utf-8") if README.exists() else ""
     shown = re.search(r"<!-- devices -->\n(.*?)\n<!-- /devices -->", text, re.DOTALL)
