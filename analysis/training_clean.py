@@ -29,11 +29,11 @@ OURS = "kpp"
 
 
 def right(path: Path, tests: Pairs) -> np.ndarray:
-    """Return whether the network, as it is intended, is right on each input."""
+    """Return the score of the network, as it is intended, on each input: 1 where right."""
     model = kppstat.load(path)
     data = from_arrays({model.graph.inputs[0].name: tests[0]}, tests[1], model)
     outputs = Evaluator(model, Variation(Gaussian(0.0)), data, Top1()).outputs(None)
-    return np.asarray(outputs.reshape(len(data), -1).argmax(axis=1) == data.targets)
+    return Top1().scores(outputs, data.targets)
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def compared(found: dict[tuple[str, int], np.ndarray]) -> list[dict[str, object]
         row |= {"clean": f"{values.mean():.4f}", "behind": "", "behind_low": "", "behind_high": ""}
         ours = found.get((OURS, seed))
         if ours is not None and strategy != OURS:
-            apart = ours.astype(float) - values
+            apart = ours - values
             error = 1.96 * apart.std(ddof=1) / len(apart) ** 0.5
             numbers = {"behind": 0.0, "behind_low": -error, "behind_high": error}
             row |= {name: f"{apart.mean() + by:.4f}" for name, by in numbers.items()}

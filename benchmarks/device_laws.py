@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.engine import environment
 
 ROOT = Path(__file__).resolve().parents[1]
+# None is halfway between two levels of a quantised weight: there rounding hangs on the last bit of single precision.
 LEVELS = np.array([-1.0, -0.75, -0.45, -0.2, -0.05, 0.0, 0.1, 0.35, 0.6, 0.9, 1.0])
 HOUR, DAY, MONTH = 3600.0, 86400.0, 30 * 86400.0
 
@@ -49,7 +50,6 @@ CASES = {
     "state independent, programmed": ("custom.StateIndependentNoiseModel", {}, None),
     "state independent, 1 day": ("custom.StateIndependentNoiseModel", {}, DAY),
 }
-
 
 # name: (standard deviation, bits of the magnitude or None for weights that are not quantised)
 LIGHTNING = {

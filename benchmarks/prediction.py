@@ -124,7 +124,7 @@ def truth_of(case: Case, model: Model, data: Dataset, folder: Path, count: int) 
 
 
 def _accuracy(outputs: np.ndarray, data: Dataset) -> float:
-    return float((outputs.reshape(len(data), -1).argmax(axis=1) == data.targets).mean())
+    return float(Top1().scores(outputs, data.targets).mean())
 
 
 def _read(path: Path, case: Case) -> Truth | None:
@@ -228,8 +228,9 @@ def figure(folder: Path, path: Path) -> None:
             bins = _bins(np.concatenate([true, ours]), 100 / next(c.inputs for c in CASES if c.name == name))
             axis.hist(true, bins, color=FILL, density=True, label="sampled")
             axis.hist(ours, bins, color=ACCENT, density=True, histtype="step", label="predicted")
-            axis.axvline(np.quantile(true, 0.01), color=INK, linewidth=THIN)
-            axis.axvline(np.quantile(ours, 0.01), color=ACCENT, linewidth=THIN, linestyle="--")
+            at = [np.quantile(values, 0.01, method="inverted_cdf") for values in (true, ours)]  # as in the table
+            axis.axvline(at[0], color=INK, linewidth=THIN)
+            axis.axvline(at[1], color=ACCENT, linewidth=THIN, linestyle="--")
             network, sigma = name.rsplit("_", 1)
             axis.set_title(f"{network.replace('_', ' ')}, sigma {sigma}", fontsize=SMALL)
             axis.set_yticks([])

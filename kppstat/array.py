@@ -190,9 +190,11 @@ def unfold(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations: S
     return view.reshape(shape)
 
 
-def _compiled(x: Array, w: Array) -> bool:
-    """Whether compiled loops take these."""
-    return not is_torch(x) and all(a.dtype in (np.float32, np.float64) for a in (x, w))
+def _depthwise(x: Array, w: Array, group: int) -> bool:
+    """Whether each channel has one kernel of its own, in a precision and number of axes that compiled loops take."""
+    kinds = (np.float32, np.float64)
+    own = x.shape[1] == w.shape[0] == group and w.shape[1] == 1
+    return own and w.ndim <= 4 and not is_torch(x) and x.dtype in kinds and w.dtype in kinds
 
 
 def conv(
@@ -226,12 +228,12 @@ def conv(
             run = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
             return run(x, w, stride=tuple(strides), dilation=tuple(dilations), groups=group)
     kernel = w.shape[2:]
-    m, per_group = w.shape[:2]
-    if per_group == 1 and x.shape[1] == group == m and rank <= 2 and _compiled(x, w):  # needs no patch matrix
+    if _depthwise(x, w, group):  # needs no patch matrix
         from kppstat.depthwise import correlate  # loads numba
 
         return correlate(x, w, strides, dilations)
     out = windows(x.shape[2:], kernel, strides, dilations)
+    m = w.shape[0]
     matrix = w.reshape(group, m // group, -1)
     size = max(1, _LARGEST_PATCHES // max(1, x.shape[1] * math.prod(kernel) * math.prod(out)))
     parts = [
@@ -243,14 +245,13 @@ def conv(
 
 def _scatter(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], group: int, out: Array) -> None:
     """Add each element of `x`, times the kernel, into `out`."""
-    n, channels = x.shape[:2]
-    kernel = w.shape[2:]
-    m = w.shape[1] * group
-    if channels == w.shape[0] == group == m and len(kernel) <= 2 and _compiled(x, w):
+    if _depthwise(x, w, group):
         from kppstat.depthwise import scatter  # loads numba
 
         scatter(x, w, strides, dilations, out)
         return
+    n, channels = x.shape[:2]
+    kernel, m = w.shape[2:], w.shape[1] * group
     matrix = w.reshape(group, channels // group, -1).swapaxes(1, 2)  # (group, M/group*K, C/group)
     columns = (matrix @ x.reshape(n, group, channels // group, -1)).reshape(n, m, math.prod(kernel), *x.shape[2:])
     for i, place in enumerate(itertools.product(*(range(k) for k in kernel))):

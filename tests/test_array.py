@@ -63,37 +63,6 @@ def test_the_transpose_of_a_convolution_is_its_adjoint(data: st.DataObject) -> N
     assert np.vdot(dx, x) == pytest.approx(np.vdot(dy, y), rel=1e-9, abs=1e-9)
 
 
-@FEW
-@given(st.data())
-def test_depthwise_convolution_takes_any_precision_and_layout(data: st.DataObject) -> None:
-    torch = pytest.importorskip("torch")
-    rng, rank = np.random.default_rng(3), data.draw(st.integers(1, 2))
-    dtype = data.draw(st.sampled_from([np.float16, np.float32, np.float64]))
-    where = {
-        "strides": [data.draw(st.integers(1, 3)) for _ in range(rank)],
-        "pads": [data.draw(st.sampled_from([(0, 0), (1, 0)]))] * rank,
-        "dilations": [data.draw(st.integers(1, 2)) for _ in range(rank)],
-        "group": 4,
-    }
-    x = np.moveaxis(rng.standard_normal((2, *[9] * rank, 4)), -1, 1).astype(dtype, order="K")  # not contiguous
-    w = rng.standard_normal((4, 1, *[data.draw(st.integers(1, 4)) for _ in range(rank)])).astype(dtype)
-    ours = array.conv(x, w, **where)
-    theirs = array.conv(torch.from_numpy(x).double(), torch.from_numpy(w).double(), **where)
-    assert ours.dtype == dtype
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=100 * np.finfo(dtype).eps)
-    elsewhere = np.moveaxis(np.moveaxis(ours, 1, -1).copy(), -1, 1)
-    back = array.conv_transpose(elsewhere, w, spatial=x.shape[2:], **where)
-    expected = array.conv_transpose(theirs, torch.from_numpy(w).double(), spatial=x.shape[2:], **where)
-    np.testing.assert_allclose(back, expected.numpy(), atol=1000 * np.finfo(dtype).eps)
-
-
-def test_a_depthwise_kernel_of_other_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match="reshape"):
-        array.conv(
-            np.ones((1, 3, 4, 4)), np.ones((2, 1, 2, 2)), strides=[1, 1], pads=[(0, 0)] * 2, dilations=[1, 1], group=2
-        )
-
-
 def test_large_batches_are_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     x, w = rng.standard_normal((5, 2, 6)), rng.standard_normal((3, 2, 3))

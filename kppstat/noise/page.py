@@ -52,7 +52,9 @@ class Page:
 
 
 def devices() -> dict[str, str]:
-    """Return the devices whose published numbers a noise model knows, each with the name of the (last such) model.
+    """Return the devices whose published numbers a noise model knows, each with the name of that model.
+
+    Of a device that several know, as its programming and its retention, it is the last by name: programming.
 
     Examples
     --------

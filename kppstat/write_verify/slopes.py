@@ -93,7 +93,7 @@ def sensitivity(
     scouts = int(np.clip(passes / 2 * n / (FORWARD * len(common)), 2, _SCOUTS))  # for half of the budget at most
     chips = (deviation(model, network, variation, seed, first + i) for i in range(scouts))
     margins = np.stack([network.margins(u, common) for u in chips])
-    # Too large by the noise of a part of the inputs; half or twice the size of group ranks as well.
+    # Too large by the noise of a part of the inputs, so groups are too small; half their size still ranks as well.
     spread = max(float((margins > 0).mean(axis=1).std(ddof=1)), 1 / n)
     scale = smooth(max(float(np.median(margins.std(axis=0, ddof=1))) / 2, 1e-6))
     size = int(np.clip(-ndtri(k / 100) / spread, min(_LEAST, n), max(n // _SHARE, min(_LEAST, n))))

@@ -5,7 +5,7 @@ import pytest
 
 from kppstat.cli import run
 from kppstat.noise import models
-from kppstat.noise.page import page, table
+from kppstat.noise.page import devices, page, table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -24,8 +24,10 @@ def test_every_parameter_says_what_it_means(name: str) -> None:
 
 
 def test_a_device_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
-    assert page("fefet6", levels=3, draws=4).shown["device"] == "FeFET6"
-    assert page("hermes-1", levels=3, draws=4).name == "programming"
+    for device, model in devices().items():
+        shown = page(device.lower(), levels=3, draws=4)
+        assert (shown.name, shown.shown["device"]) == (model, device)
+    assert devices()["hermes-1"] == "programming"
     assert run(["noise"]) == 0
     assert "devices of four-level: RRAM1, FeFET2" in capsys.readouterr().out
     assert run(["noise", "RRAM7"]) == 2
