@@ -1,7 +1,8 @@
-"""Ours: train the range that deviations count in, under many instances for each mini-batch."""
+"""Ours: train in the range that deviations count in, under many instances for each mini-batch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,18 +12,19 @@ from torch import Tensor
 from kppstat.training.network import Values
 from kppstat.training.strategies.strategy import Scene, Step, Strategy, strategy, within
 
-_RANGE = "range of "
+_SIZE = "size of "
 
 
 @strategy("kpp")
 @dataclass(kw_only=True)
 class Kpp(Strategy):
-    """Weights clamped to a trained range, and noise that gradients see the size of, one instance to each few inputs.
+    """Weights clamped to a range of trained size, and noise that gradients see, one instance to each few inputs.
 
     Device variation counts in max|W|, so the percentile depends on the range of a tensor as much as on its values. Each
-    tensor of weights is clamped to a range of its own, which is trained like the slopes of clipped activations in PACT
-    (Choi et al., arXiv 1805.06085): a gradient flows to it from the weights at its ends, and from every deviation,
-    because the deviations are differentiated through. So the range becomes as narrow as this device variation asks for.
+    tensor of weights is clamped to the range it begins with, and multiplied by a trained size: gradients flow to the
+    size from every weight and, because the deviations are differentiated through, from every deviation. Clamp and size
+    are apart so that the steps of the optimiser stay in proportion to the range; where the clamp itself is trained, as
+    for activations in PACT (Choi et al., arXiv 1805.06085), a tensor can shrink until each step upsets it.
     Each mini-batch is dealt to several instances, which costs far less than as many passes over all of it and takes
     most of the chance out of the gradient. The deviations are a little larger than those of the device, because what
     counts is not the mean instance.
@@ -34,7 +36,7 @@ class Kpp(Strategy):
     Parameters
     ----------
     width : float
-        Where the range of a tensor begins, in units of its root mean square, above 0.
+        Where the weights of a tensor are clamped, in units of its root mean square before training, above 0.
     scale : float
         Factor on the deviations, 0 or more.
     instances : int
@@ -44,7 +46,7 @@ class Kpp(Strategy):
     width: float = 2.0
     scale: float = 1.2
     instances: int = 8
-    noisy: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    limits: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         within("width", self.width, 0.1)
@@ -52,9 +54,11 @@ class Kpp(Strategy):
         within("instances", self.instances, 1)
 
     def begin(self, scene: Scene) -> Values:
-        """Open the ranges."""
-        self.noisy = scene.network.noisy
-        return {_RANGE + n: (self.width * scene.start[n].square().mean().sqrt()).reshape(1) for n in self.noisy}
+        """Set the clamps, and return the log of each size."""
+        start = {name: scene.start[name] for name in scene.network.noisy}
+        spreads = {name: float(w.square().mean().sqrt()) for name, w in start.items()}
+        self.limits = {name: self.width * s if s > 0 else math.inf for name, s in spreads.items()}
+        return {_SIZE + name: w.new_zeros(1) for name, w in start.items()}
 
     def losses(self, step: Step) -> Iterator[Tensor]:
         """Yield the mean loss over the inputs, each part of them under an instance of its own."""
@@ -68,16 +72,14 @@ class Kpp(Strategy):
         yield torch.stack([share * loss for share, loss in zip(shares, drawn, strict=True)]).sum()
 
     def after_step(self, values: Values, extra: Values, noisy: Sequence[str]) -> None:
-        """Put weights beyond their range at its end, from where they can come back."""
+        """Put weights beyond their clamp at its end, from where they can come back."""
         with torch.no_grad():
             for name in noisy:
-                limit = extra[_RANGE + name].abs()
-                values[name].clamp_(-limit, limit)
+                values[name].clamp_(-self.limits[name], self.limits[name])
 
     def intended(self, values: Values, extra: Values, member: int) -> Values:
-        """Clamp every weight to the range of its tensor."""
+        """Clamp every weight and multiply it by the size of its tensor."""
         result = dict(values)
-        for name in self.noisy:
-            limit = extra[_RANGE + name].abs()
-            result[name] = torch.minimum(torch.maximum(values[name], -limit), limit)
+        for name, limit in self.limits.items():
+            result[name] = extra[_SIZE + name].exp() * values[name].clamp(-limit, limit)
         return result

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,37 @@ def test_dealing_takes_chance_out_of_the_gradient(tmp_path: Path) -> None:
     assert spread(8) < 0.6 * spread(1)
 
 
-def test_the_range_is_trained_by_its_ends_and_by_every_deviation(tmp_path: Path) -> None:
-    session = small.session(tmp_path, "kpp", settings={"width": 1.0})
-    step = step_of(session)
+def test_the_size_is_trained_by_weights_and_deviations(tmp_path: Path) -> None:
+    step = step_of(session := small.session(tmp_path, "kpp", settings={"width": 1.0}))
     (loss,) = session.strategy.losses(step)
     loss.backward()
-    assert all(float(limit.grad.abs()) > 0 for limit in step.extra.values())
+    assert step.extra
+    assert all(float(size.grad.abs()) > 0 for size in step.extra.values())
+
+
+def test_a_step_counts_as_much_of_the_range_however_small_the_size(tmp_path: Path) -> None:
+    step = step_of(session := small.session(tmp_path, "kpp"))
+    moved = {n: v + 0.01 for n, v in step.values.items()}
+
+    def share() -> dict[str, torch.Tensor]:
+        before, after = (session.strategy.intended(v, step.extra, 0) for v in (step.values, moved))
+        return {n: (after[n] - before[n]) / before[n].abs().max() for n in session.network.noisy}
+
+    usual = share()
+    for size in step.extra.values():
+        size.data -= 4
+    for name, small_size in share().items():
+        torch.testing.assert_close(small_size, usual[name])
+
+
+def test_a_tensor_of_zeros_can_leave_them(tmp_path: Path) -> None:
+    session = small.session(tmp_path, "kpp")
+    scene = session.loop.scene
+    zeros = {n: torch.zeros_like(v) for n, v in scene.start.items()}
+    extra = session.strategy.begin(replace(scene, start=zeros))
+    ones = {n: torch.ones_like(v) for n, v in zeros.items()}
+    session.strategy.after_step(ones, extra, session.network.noisy)
+    assert all(bool((v == 1).all()) for v in session.strategy.intended(ones, extra, 0).values())
 
 
 def test_many_weights_share_the_end_of_the_range(tmp_path: Path) -> None:
@@ -76,9 +102,7 @@ def test_many_weights_share_the_end_of_the_range(tmp_path: Path) -> None:
         small.session(
             tmp_path,
             "kpp",
-            settings={
-                "width": 1.0,
-            },
+            settings={"width": 1.0},
             plan=start,
         )
     )
