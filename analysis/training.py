@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import kppstat
-from analysis.training_tasks import TASKS, Task, task_named
+from analysis.training_tasks import TASKS, Task, names_begin, task_named
 from kppstat.data import Dataset, from_arrays
 from kppstat.noise import variation_of
 from kppstat.training import Plan, Session, censoring, judge, strategies
@@ -121,7 +121,7 @@ def main() -> None:
     for seed in map(int, asked.seeds.split(",")):
         plans = [Plan(epochs=asked.epochs, seed=seed, lr=float(lr), **VALIDATION) for lr in asked.lr.split(",")]
         for name in asked.only.split(","):
-            label = f"{asked.task}-{asked.sigma:g}-{name}-{seed}"
+            label = f"{names_begin(asked.task, asked.sigma, asked.train)}{name}-{seed}"
             training = {
                 "task": asked.task, "strategy": name, "sigma": asked.sigma, "seed": seed, "epochs": asked.epochs,
                 "rates": asked.lr, "train_inputs": len(task.train[1]),

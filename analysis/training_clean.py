@@ -5,7 +5,7 @@
 Instances are judged on a thousand inputs, on which clean accuracies within a point are not told apart. One pass over
 ten thousand or more tells them apart, so that KPPs can be compared at equal clean accuracy. `behind` is that of `kpp`
 with the same seed less that of the row, with a paired 95 % interval (normal). TASK, FOLDER and WORK, --train and --test
-are as they were for `training.py`. Writes rows of this task and sigma into analysis/results/training_clean.csv.
+are as they were for `training.py`. Writes rows of this task, sigma and size into analysis/results/training_clean.csv.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kppstat
-from analysis.training_tasks import TASKS, Pairs, many_tests
+from analysis.training_tasks import TASKS, Pairs, many_tests, names_begin
 from benchmarks.table import write_table
 from kppstat import Gaussian, Variation
 from kppstat.data import from_arrays
@@ -46,18 +46,19 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=1000)
     asked = parser.parse_args()
     tests = many_tests(asked.task, asked.folder, asked.train, asked.test)
-    prefix = f"{asked.task}-{asked.sigma:g}-"
+    prefix = names_begin(asked.task, asked.sigma, asked.train)
     found = {}
     for path in sorted(asked.work.glob(f"{prefix}*.onnx")):
         strategy, seed = path.stem.removeprefix(prefix).rsplit("-", 1)
         if seed.isdigit():  # others are trials
             found[strategy, int(seed)] = right(path, tests)
-    rows = [{"task": asked.task, "sigma": f"{asked.sigma:g}"} | row for row in compared(found)]
+    here = {"task": asked.task, "sigma": f"{asked.sigma:g}", "train_inputs": str(asked.train)}
+    rows = [here | row for row in compared(found)]
     for row in rows:
         print(*row.values())
     old = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
-    others = [row for row in old if (row["task"], row["sigma"]) != (asked.task, f"{asked.sigma:g}")]
-    write_table(sorted(others + rows, key=lambda row: (row["task"], row["sigma"])), TABLE)
+    others = [row for row in old if not row.items() >= here.items()]
+    write_table(sorted(others + rows, key=lambda row: [row[name] for name in here]), TABLE)
 
 
 def compared(found: dict[tuple[str, int], np.ndarray]) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ import torch
 
 import kppstat
 from analysis.training_table import RESULTS
-from analysis.training_tasks import task_named
+from analysis.training_tasks import names_begin, task_named
 from benchmarks.table import write_table
 from kppstat.data import from_arrays
 from kppstat.noise import FourLevel, Gaussian, NoiseModel, Variation
@@ -42,7 +42,7 @@ def main() -> None:
     laws |= {device: FourLevel(asked.sigma, device) for device in DEVICES}
     rows = []
     for name in asked.only.split(","):
-        made = asked.work / f"{asked.task}-{asked.sigma:g}-{name}-0.onnx"
+        made = asked.work / f"{names_begin(asked.task, asked.sigma, asked.train)}{name}-0.onnx"
         model = kppstat.load(made if name != "none" else task.model)
         data = from_arrays({model.graph.inputs[0].name: task.test[0]}, task.test[1], model, source="test inputs")
         for label, law in laws.items():

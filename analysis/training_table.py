@@ -2,7 +2,8 @@
 
     python -m analysis.training_table WORK
 
-For each task and sigma in WORK it writes analysis/results/training_TASK_SIGMA.csv, and one figure, training.svg.
+For each task, sigma and number of training inputs in WORK it writes analysis/results/training_TASK_SIGMA_INPUTS.csv,
+and one figure, training.svg.
 KPPs have exact 95 % intervals; that of KPP(0.1) reaches down to 0 where there are fewer than 3,688 instances. `behind`
 is the KPP of `kpp` less that of the row, with the exact interval for paired samples: all networks were judged on the
 same instances, one that was judged on more by the first of them. `worst` is the accuracy of the worst instance drawn.
@@ -27,14 +28,15 @@ RESULTS = Path(__file__).parent / "results"
 OURS = "kpp"
 ENOUGH = 5  # strategies, for a panel of the figure
 Row = dict[str, Any]
+Key = tuple[str, float, int]  # task, sigma, inputs to train on
 
 
-def read(work: Path) -> dict[tuple[str, float], list[Row]]:
-    """Return the rows by task and sigma, with what follows from their accuracies."""
-    found: dict[tuple[str, float], list[Row]] = {}
+def read(work: Path) -> dict[Key, list[Row]]:
+    """Return the rows by what was asked, with what follows from their accuracies."""
+    found: dict[Key, list[Row]] = {}
     for path in sorted(work.glob("*.json")):
         row = json.loads(path.read_text())
-        found.setdefault((row["task"], row["sigma"]), []).append(row)
+        found.setdefault((row["task"], row["sigma"], row["train_inputs"]), []).append(row)
     for rows in found.values():
         ours = {row["seed"]: row for row in rows if row["strategy"] == OURS}
         for row in rows:
@@ -89,7 +91,7 @@ def table(rows: Iterable[Row], path: Path) -> None:
             writer.writerow({**plain, "settings": settings})
 
 
-def figure(found: dict[tuple[str, float], list[Row]]) -> None:
+def figure(found: dict[Key, list[Row]]) -> None:
     """Draw KPP(1) with its interval, mean and clean accuracy of every network, where enough strategies are compared."""
     found = {key: rows for key, rows in found.items() if len(_strategies(rows)) >= ENOUGH}
     # In the order of the task that has most of them.
@@ -99,7 +101,7 @@ def figure(found: dict[tuple[str, float], list[Row]]) -> None:
     with house_style():
         drawing = new_figure(2, 0.16 * len(names) + 0.75)
         panels = np.ravel(drawing.subplots(1, len(found), sharey=True, squeeze=False))
-        for axes, ((task, sigma), rows) in zip(panels, found.items(), strict=True):
+        for axes, ((task, sigma, inputs), rows) in zip(panels, found.items(), strict=True):
             for row in rows:
                 seeds = sorted(other["seed"] for other in rows if other["strategy"] == row["strategy"])
                 y = places[row["strategy"]] + (0.2 * (seeds.index(row["seed"]) - (len(seeds) - 1) / 2))
@@ -112,7 +114,7 @@ def figure(found: dict[tuple[str, float], list[Row]]) -> None:
             if best is not None:
                 axes.axvline(100 * best["kpp1"], color=FILL, linewidth=0.6, zorder=0)
             axes.set_yticks(range(len(places)), list(places))
-            axes.set_title(f"{task}, sigma {sigma:g}", loc="left", fontsize=8)
+            axes.set_title(f"{task}, sigma {sigma:g},\n{inputs:,} inputs", loc="left", fontsize=7)
         drawing.supxlabel("top-1 accuracy in %: KPP(1) with 95 % interval (dot), mean (bar), clean (cross)", fontsize=7)
         save(drawing, RESULTS / "training.svg")
 
@@ -122,8 +124,8 @@ def main() -> None:
         sys.exit(__doc__)
     found = read(Path(sys.argv[1]))
     RESULTS.mkdir(exist_ok=True)
-    for (task, sigma), rows in found.items():
-        table(rows, RESULTS / f"training_{task}_{sigma:g}.csv")
+    for (task, sigma, inputs), rows in found.items():
+        table(rows, RESULTS / f"training_{task}_{sigma:g}_{inputs}.csv")
     figure(found)
 
 

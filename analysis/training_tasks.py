@@ -54,6 +54,11 @@ class Task:
     test: Pairs
 
 
+def names_begin(task: str, sigma: float, size: int) -> str:
+    """Return how names of trained networks and their records begin; strategy and seed follow."""
+    return f"{task}-{sigma:g}-{size}-"
+
+
 def task_named(name: str, folder: Path, size: int, tests: int, out: Path) -> Task:
     """Return a task; `out` takes the network where one is made here."""
     if name == "languages":

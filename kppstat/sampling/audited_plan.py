@@ -86,14 +86,21 @@ class Scouts:
 
     def direct(self, aim: Aim) -> None:
         """Set the guess of the tail and the thresholds by what the scouts found."""
-        book, inputs, n = self._ledger.book, self._ledger.inputs, self.count
+        inputs, n = self._ledger.inputs, self.count
         ids = np.arange(n)
-        # Drawing estimates towards the middle would hide the tail of those that are known well.
-        deep = book.seen(ids) >= _DEEP * inputs
-        order = np.sort(np.where(deep, book.estimates(ids), aim.guesses(ids)[0]))
-        near, far = min(self._target, n), min(n, 3 * self._target + 10)
-        gap = max(float(order[far - 1] - order[near - 1]), 1 / inputs)
-        steepness = math.log(far / near) / gap if far > near else aim.tail.steepness
+        guess, error = aim.guesses(ids)
+        # Guesses are drawn towards the middle, which hides the tail, and estimates scatter beyond it. Half way between,
+        # as the spread goes, those that are known well spread as performances do.
+        trust = np.sqrt(np.maximum(1 - (error / max(aim.tail.spread, 1e-9)) ** 2, 0))
+        deep = self._ledger.book.seen(ids) >= _DEEP * inputs
+        middle = aim.tail.middle
+        order = np.sort(np.where(deep, middle + (guess - middle) / np.maximum(trust, 1e-9), guess))
+        near = min(self._target, n)
+        far = min(3 * near + 10, (n + near + 1) // 2)
+        # The mean distance to the highest of the lowest tells the rate of an exponential tail best (Hill 1975).
+        ranks = np.arange(max(1, 2 * near - far), far)
+        gaps = np.maximum(order[far - 1] - order[ranks - 1], 1 / inputs)
+        steepness = float(np.log(far / ranks).sum() / gaps.sum()) if len(ranks) else aim.tail.steepness
         percentile = float(order[near - 1]) - max(0.0, math.log(near / (self._p * n)) / steepness)
         spread = max(float(np.std(order)), aim.tail.spread / 2)
         aim.tail = Tail(float(np.median(order)), spread, steepness)
