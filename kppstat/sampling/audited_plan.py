@@ -96,15 +96,38 @@ class Scouts:
         middle = aim.tail.middle
         order = np.sort(np.where(deep, middle + (guess - middle) / np.maximum(trust, 1e-9), guess))
         near = min(self._target, n)
-        far = min(3 * near + 10, (n + near + 1) // 2)
-        # The mean distance to the highest of the lowest tells the rate of an exponential tail best (Hill 1975).
-        ranks = np.arange(max(1, 2 * near - far), far)
-        gaps = np.maximum(order[far - 1] - order[ranks - 1], 1 / inputs)
-        steepness = float(np.log(far / ranks).sum() / gaps.sum()) if len(ranks) else aim.tail.steepness
+        steepness = tail_steepness(order, near, 1 / inputs) or aim.tail.steepness
         percentile = float(order[near - 1]) - max(0.0, math.log(near / (self._p * n)) / steepness)
         spread = max(float(np.std(order)), aim.tail.spread / 2)
         aim.tail = Tail(float(np.median(order)), spread, steepness)
         aim.low = aim.high = min(max(percentile - _SAFE_START / steepness, 0.0), 1.0)
+
+
+def tail_steepness(order: np.ndarray, near: int, least: float) -> float:
+    """Return the derivative of the log of the distribution function near a rank; 0 where nothing tells it.
+
+    The mean distance of the lowest values to the highest of them, against that of exponential ones (Hill 1975); above
+    the lower tail, of the values around the rank.
+
+    Parameters
+    ----------
+    order : ndarray
+        Values from low to high.
+    near : int
+        The rank, from 1.
+    least : float
+        Distances count as no less than this.
+
+    Examples
+    --------
+    >>> low = np.log(np.arange(1, 1001) / 1000) / 5  # quantiles of an exponential tail of rate 5
+    >>> round(tail_steepness(low, 10, 1e-9), 6), round(tail_steepness(low, 500, 1e-9), 6)
+    (5.0, 5.0)
+    """
+    far = min(3 * near + 10, (len(order) + near + 1) // 2)
+    ranks = np.arange(max(1, 2 * near - far), far)
+    gaps = np.maximum(order[far - 1] - order[ranks - 1], least)
+    return float(np.log(far / ranks).sum() / gaps.sum()) if len(ranks) else 0.0
 
 
 def planned_instances(p: float, alpha: float, width: float, tail: Tail) -> int:
