@@ -5,7 +5,8 @@
 
 TASK and the FOLDER of its data are told in `training_tasks.py`. WORK takes the trained networks and one JSON file for
 each row; rows that are there are not made again, so an interrupted run goes on, and networks that are there are only
-judged again where --test or --instances differ. `training_table.py WORK` writes tables and figures of what is there.
+judged again where --test or --instances differ. A WORK holds one number of epochs. `training_table.py WORK` writes
+tables and figures of what is there.
 Every strategy is trained at each learning rate, and with each of its `SETTINGS` that are published; a tenth of the
 training inputs selects among them, and the epoch. Test inputs are read once, at the end. Cost is CPU time of one
 thread: that of a step in units of a plain step is measured beside it in one process.
@@ -118,6 +119,8 @@ def main() -> None:
     torch.set_num_threads(1)
     asked.work.mkdir(parents=True, exist_ok=True)
     task = task_named(asked.task, asked.folder, asked.train, asked.test, asked.work)
+    if len(task.train[1]) < asked.train:
+        parser.error(f"{asked.task} has {len(task.train[1])} inputs to train on, not {asked.train}")
     for seed in map(int, asked.seeds.split(",")):
         plans = [Plan(epochs=asked.epochs, seed=seed, lr=float(lr), **VALIDATION) for lr in asked.lr.split(",")]
         for name in asked.only.split(","):

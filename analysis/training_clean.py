@@ -58,7 +58,9 @@ def main() -> None:
         print(*row.values())
     old = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
     others = [row for row in old if not row.items() >= here.items()]
-    write_table(sorted(others + rows, key=lambda row: [row[name] for name in here]), TABLE)
+    write_table(
+        sorted(others + rows, key=lambda row: (row["task"], float(row["sigma"]), int(row["train_inputs"]))), TABLE
+    )
 
 
 def compared(found: dict[tuple[str, int], np.ndarray]) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ import torch
 
 import kppstat
 from analysis.training_table import RESULTS
-from analysis.training_tasks import names_begin, task_named
+from analysis.training_tasks import TASKS, names_begin, task_named
 from benchmarks.table import write_table
 from kppstat.data import from_arrays
 from kppstat.noise import FourLevel, Gaussian, NoiseModel, Variation
@@ -28,7 +28,7 @@ DEVICES = ("RRAM1", "FeFET2", "RRAM4", "FeFET6")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["fashion", "languages", "cifar"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("folder", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--only", default="none,gaussian,clip,kpp")

@@ -103,14 +103,17 @@ def _sheet(folder: Path, number: int | None, count: int) -> Pairs:
 def deep(folder: Path, size: int, tests: int, out: Path) -> Task:
     """Return a network that is trained here without noise on four sheets, with images of the one that is left.
 
-    The table was made with ``--sigma 0.1 --lr 0.0001,0.0003 --train 4000 --epochs 3 --test 500 --instances 400``: without
-    normalisations, twenty layers stand no higher rates, with any strategy.
+    The table was made with ``--sigma 0.1 --lr 0.0001,0.0003 --train 4000 --epochs 3 --test 500 --instances 400``:
+    without normalisations, twenty layers stand no higher rates, with any strategy.
     """
-    first, *others = (_sheet(folder, number, SHEET if number > 1 else size) for number in range(1, 6))
-    x, y = (np.concatenate(values) for values in zip(*others, strict=True))
+
+    def others() -> Pairs:
+        x, y = zip(*(_sheet(folder, number, SHEET) for number in range(2, 6)), strict=True)
+        return np.concatenate(x), np.concatenate(y)
+
     network = partial(resnet, channels=3, width=16, stride=1)
-    path = made(network, (x, y), "pixels", out / "deep.onnx", epochs=6, augment=("crop", "flip"))
-    return Task(path, first, _sheet(folder, None, tests))
+    path = made(network, others, "pixels", out / "deep.onnx", epochs=6, augment=("crop", "flip"))
+    return Task(path, _sheet(folder, 1, size), _sheet(folder, None, tests))
 
 
 def vgg(folder: Path, size: int, tests: int, out: Path) -> Task:
@@ -120,7 +123,7 @@ def vgg(folder: Path, size: int, tests: int, out: Path) -> Task:
     """
     images = fashion(folder, 2 * size, tests)
     x, y = images.train
-    path = made(_vgg, (x.astype(np.float32), y), "pixels", out / f"vgg-{size}.onnx", epochs=5)
+    path = made(_vgg, lambda: (x.astype(np.float32), y), "pixels", out / f"vgg-{size}.onnx", epochs=5)
     return Task(path, (x[:size], y[:size]), images.test)
 
 
@@ -144,7 +147,7 @@ def languages(folder: Path, size: int, tests: int, out: Path) -> Task:
     """Return a network that is trained here without noise, on four times as many words as the others then read."""
     x, y = words(folder, 4 * size + tests)
     test, rest = (x[:tests], y[:tests]), (x[tests:], y[tests:])
-    path = made(_reader, rest, "letters", out / f"languages-{size}-{tests}.onnx", epochs=6)
+    path = made(_reader, lambda: rest, "letters", out / f"languages-{size}-{tests}.onnx", epochs=6)
     return Task(path, (rest[0][:size], rest[1][:size]), test)
 
 
@@ -157,7 +160,7 @@ def _reader() -> nn.Module:
 
 def made(
     network: Callable[[], nn.Module],
-    pairs: Pairs,
+    pairs: Callable[[], Pairs],
     name: str,
     path: Path,
     *,
@@ -167,10 +170,10 @@ def made(
     """Train a network without noise and write it, unless it is there; `name` is that of its input."""
     if not path.exists():
         torch.manual_seed(0)
-        module = network()
-        train(module, "plain", sigma=0.0, data=pairs, epochs=epochs, instances=1, lr=2e-3, augment=augment)
+        module, data = network(), pairs()
+        train(module, "plain", sigma=0.0, data=data, epochs=epochs, instances=1, lr=2e-3, augment=augment)
         torch.onnx.export(
-            module.eval(), torch.zeros(2, *pairs[0].shape[1:]), str(path), dynamo=False,
+            module.eval(), torch.zeros(2, *data[0].shape[1:]), str(path), dynamo=False,
             input_names=[name], output_names=["logits"], dynamic_axes={name: {0: "N"}, "logits": {0: "N"}},
         )  # fmt: skip
     return path

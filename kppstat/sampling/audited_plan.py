@@ -86,15 +86,11 @@ class Scouts:
 
     def direct(self, aim: Aim) -> None:
         """Set the guess of the tail and the thresholds by what the scouts found."""
-        inputs, n = self._ledger.inputs, self.count
+        book, inputs, n = self._ledger.book, self._ledger.inputs, self.count
         ids = np.arange(n)
-        guess, error = aim.guesses(ids)
-        # Guesses are drawn towards the middle, which hides the tail, and estimates scatter beyond it. Half way between,
-        # as the spread goes, those that are known well spread as performances do.
-        trust = np.sqrt(np.maximum(1 - (error / max(aim.tail.spread, 1e-9)) ** 2, 0))
-        deep = self._ledger.book.seen(ids) >= _DEEP * inputs
-        middle = aim.tail.middle
-        order = np.sort(np.where(deep, middle + (guess - middle) / np.maximum(trust, 1e-9), guess))
+        # Drawing estimates towards the middle would hide the tail of those that are known well.
+        deep = book.seen(ids) >= _DEEP * inputs
+        order = np.sort(np.where(deep, book.estimates(ids), aim.guesses(ids)[0]))
         near = min(self._target, n)
         steepness = tail_steepness(order, near, 1 / inputs) or aim.tail.steepness
         percentile = float(order[near - 1]) - max(0.0, math.log(near / (self._p * n)) / steepness)
@@ -116,7 +112,7 @@ def tail_steepness(order: np.ndarray, near: int, least: float) -> float:
     near : int
         The rank, from 1.
     least : float
-        Distances count as no less than this.
+        The mean distance counts as no less than this.
 
     Examples
     --------
@@ -126,8 +122,9 @@ def tail_steepness(order: np.ndarray, near: int, least: float) -> float:
     """
     far = min(3 * near + 10, (len(order) + near + 1) // 2)
     ranks = np.arange(max(1, 2 * near - far), far)
-    gaps = np.maximum(order[far - 1] - order[ranks - 1], least)
-    return float(np.log(far / ranks).sum() / gaps.sum()) if len(ranks) else 0.0
+    if not len(ranks):
+        return 0.0
+    return float(np.log(far / ranks).mean() / max((order[far - 1] - order[ranks - 1]).mean(), least))
 
 
 def planned_instances(p: float, alpha: float, width: float, tail: Tail) -> int:

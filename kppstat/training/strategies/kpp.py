@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,9 @@ from kppstat.training.network import Values
 from kppstat.training.strategies.strategy import Scene, Step, Strategy, strategy, within
 
 _SIZE = "size of "
+_LEAST = (
+    0.01  # root mean square that a tensor counts as having at least: steps of the optimiser should not span its range
+)
 
 
 @strategy("kpp")
@@ -36,7 +38,8 @@ class Kpp(Strategy):
     Parameters
     ----------
     width : float
-        Where the weights of a tensor are clamped, in units of its root mean square before training, above 0.
+        Where the weights of a tensor are clamped, in units of its root mean square before training (of 0.01, if that is
+        more), above 0.
     scale : float
         Factor on the deviations, 0 or more.
     instances : int
@@ -56,8 +59,7 @@ class Kpp(Strategy):
     def begin(self, scene: Scene) -> Values:
         """Set the clamps, and return the log of each size."""
         start = {name: scene.start[name] for name in scene.network.noisy}
-        spreads = {name: float(w.square().mean().sqrt()) for name, w in start.items()}
-        self.limits = {name: self.width * s if s > 0 else math.inf for name, s in spreads.items()}
+        self.limits = {n: self.width * max(float(w.square().mean().sqrt()), _LEAST) for n, w in start.items()}
         return {_SIZE + name: w.new_zeros(1) for name, w in start.items()}
 
     def losses(self, step: Step) -> Iterator[Tensor]:
