@@ -21,7 +21,15 @@ from kppstat.noise import Gaussian, Variation
 from kppstat.sampling import Question, Study
 from kppstat.sampling.tilted import Tilted
 
-CASES = (("LeNet", MODEL, 0.06, 1.0), ("LeNet", MODEL, 0.06, 0.1), ("LeNet, noise-trained", NOISE_TRAINED, 0.1, 1.0))
+CASES = (
+    ("LeNet", MODEL, 0.06, 1.0),
+    ("LeNet", MODEL, 0.06, 0.1),
+    ("LeNet, noise-trained", NOISE_TRAINED, 0.1, 1.0),
+    ("LeNet", MODEL, 0.06, 0.01),
+    ("LeNet", MODEL, 0.03, 1.0),
+    ("LeNet", MODEL, 0.03, 0.1),
+    ("LeNet", MODEL, 0.1, 1.0),
+)
 OUT = Path(__file__).parent / "results" / "tilted_networks.csv"
 
 
