@@ -58,7 +58,7 @@ def complete(row: Row, ours: Row | None) -> None:
         shared = min(len(theirs), len(values))
         theirs, values = theirs[:shared], values[:shared]
         for k in (5, 1):
-            interval = paired_difference(theirs, values, k / 100)
+            interval = paired_difference(theirs, values, k / 100).clipped(-1, 1)
             row[f"behind{k}_low"], row[f"behind{k}_high"] = interval.low, interval.high
             row[f"behind{k}"] = quantile(theirs, k / 100) - quantile(values, k / 100)
 
