@@ -6,7 +6,8 @@ For each task, sigma and number of training inputs in WORK it writes analysis/re
 and one figure, training.svg.
 KPPs have exact 95 % intervals; that of KPP(0.1) reaches down to 0 where there are fewer than 3,688 instances. `behind`
 is the KPP of `kpp` less that of the row, with the exact interval for paired samples: all networks were judged on the
-same instances, one that was judged on more by the first of them. `worst` is the accuracy of the worst instance drawn.
+same instances, one that was judged on more by the first of them; `behind_gaussian` is the same for Gaussian injection.
+`worst` is the accuracy of the worst instance drawn.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kppstat.style import ACCENT, FILL, INK, MUTED, house_style, new_figure, sav
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "kpp"
+AGAINST = {"behind": OURS, "behind_gaussian": "gaussian"}
 ENOUGH = 5  # strategies, for a panel of the figure
 Row = dict[str, Any]
 Key = tuple[str, float, int]  # task, sigma, inputs to train on
@@ -38,29 +40,36 @@ def read(work: Path) -> dict[Key, list[Row]]:
         row = json.loads(path.read_text())
         found.setdefault((row["task"], row["sigma"], row["train_inputs"]), []).append(row)
     for rows in found.values():
-        ours = {row["seed"]: row for row in rows if row["strategy"] == OURS}
+        for name, strategy in AGAINST.items():
+            others = {row["seed"]: row for row in rows if row["strategy"] == strategy}
+            for row in rows:
+                # The network as it was given has no seed of training, and stands beside the first.
+                compared(row, others.get(row["seed"], next(iter(others.values()), None)), name)
         for row in rows:
-            # The network as it was given has no seed of training, and stands beside the first.
-            complete(row, ours.get(row["seed"], next(iter(ours.values()), None)))
+            complete(row)
         rows[:] = sorted(rows, key=lambda row: (-_median(rows, row["strategy"]), row["strategy"], row["seed"]))
     return found
 
 
-def complete(row: Row, ours: Row | None) -> None:
-    """Add KPPs with intervals, and how far the row is behind ours on the same instances."""
+def complete(row: Row) -> None:
+    """Add KPPs with intervals."""
     values = np.array(row["accuracies"])
     for k in (5, 1, 0.1):
         interval = quantile_interval(values, k / 100).clipped(0, 1)
         row |= {f"kpp{k}": quantile(values, k / 100), f"kpp{k}_low": interval.low, f"kpp{k}_high": interval.high}
     row["worst"] = values.min()
-    if ours is not None and ours is not row:
-        theirs = np.array(ours["accuracies"])
-        shared = min(len(theirs), len(values))
-        theirs, values = theirs[:shared], values[:shared]
-        for k in (5, 1):
-            interval = paired_difference(theirs, values, k / 100).clipped(-1, 1)
-            row[f"behind{k}_low"], row[f"behind{k}_high"] = interval.low, interval.high
-            row[f"behind{k}"] = quantile(theirs, k / 100) - quantile(values, k / 100)
+
+
+def compared(row: Row, other: Row | None, name: str) -> None:
+    """Add by how much the KPP of another row is above that of this one on the same instances."""
+    if other is None or other is row:
+        return
+    shared = min(len(other["accuracies"]), len(row["accuracies"]))
+    theirs, values = (np.array(each["accuracies"][:shared]) for each in (other, row))
+    for k in (5, 1):
+        interval = paired_difference(theirs, values, k / 100).clipped(-1, 1)
+        row[f"{name}{k}_low"], row[f"{name}{k}_high"] = interval.low, interval.high
+        row[f"{name}{k}"] = quantile(theirs, k / 100) - quantile(values, k / 100)
 
 
 def _strategies(rows: list[Row]) -> list[str]:
@@ -73,7 +82,8 @@ def _median(rows: list[Row], strategy: str) -> float:
 
 COLUMNS = (
     "strategy", "seed", "settings", "kpp1", "kpp1_low", "kpp1_high", "behind1", "behind1_low", "behind1_high", "kpp5",
-    "kpp5_low", "kpp5_high", "behind5", "behind5_low", "behind5_high", "kpp0.1", "kpp0.1_low", "kpp0.1_high", "worst",
+    "kpp5_low", "kpp5_high", "behind5", "behind5_low", "behind5_high",
+    "behind_gaussian1", "behind_gaussian1_low", "behind_gaussian1_high", "kpp0.1", "kpp0.1_low", "kpp0.1_high", "worst",
     "mean", "sd", "clean", "nll", "ece", "epistemic",
     "best_epoch", "step", "seconds", "trained", "search", "judging", "epochs", "lr", "rates",
     "train_inputs", "test_inputs", "instances",

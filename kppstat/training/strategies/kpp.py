@@ -23,7 +23,7 @@ class Kpp(Strategy):
     """Weights clamped to a range of trained size, and noise that gradients see, one instance to each few inputs.
 
     Device variation counts in max|W|, so the percentile depends on the range of a tensor as much as on its values. Each
-    tensor of weights is clamped to the range it begins with, and multiplied by a trained size: gradients flow to the
+    tensor of weights is clamped to a range set before training, and multiplied by a trained size: gradients flow to the
     size from every weight and, because the deviations are differentiated through, from every deviation. Clamp and size
     are apart so that the steps of the optimiser stay in proportion to the range; where the clamp itself is trained, as
     for activations in PACT (Choi et al., arXiv 1805.06085), a tensor can shrink until each step upsets it.
