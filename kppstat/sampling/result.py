@@ -136,7 +136,8 @@ class Estimate:
     factor : float, optional
         How many times the cost plain Monte Carlo would take for an interval as narrow, as far as the run can tell.
     hidden_mass : float, optional
-        Of tilted sampling: no more of all instances than this fail where the surrogate sees no reason for it; exact.
+        Of tilted sampling: no more of all instances than this fail where the surrogate sees less reason to look than
+        elsewhere; exact.
     """
 
     kpp: float

@@ -32,7 +32,7 @@ from kppstat.sampling.tilted_hidden import HiddenMass
 from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
-from kppstat.sampling.tilted_wave import RATIO, Plan, Recorder
+from kppstat.sampling.tilted_wave import Plan, Recorder
 from kppstat.stats.interval import Interval
 from kppstat.stats.staged import Wave, distribution, staged_interval
 
@@ -51,6 +51,10 @@ _LEAST_SPREAD = 0.3
 #: Of the budget that is left: what a wave should cost at most, what it may cost (chance leaves out the rest, and what
 #: it leaves out late makes weights heavy), and below which share of the whole budget no other wave pays.
 _PLANNED, _ALLOWED, _TOO_LITTLE = 0.9, 0.95, 0.05
+#: What all looks cost for each first look, before a wave has told: so much times the root of p, which is this at most.
+_RATIO, _COMMON = 60.0, 0.1
+#: What a wave may cost, for each evaluation that it should cost: more if the percentile was thought to be elsewhere.
+_MORE = 1.5
 #: Below this correlation of the surrogate, and below this factor over plain Monte Carlo, the reader is told.
 _TELLS, _PAYS = 0.3, 5.0
 #: Share of what waves cost that bounding the mass of hidden failures may cost.
@@ -69,7 +73,8 @@ class Findings:
     correlation : float
         Of the surrogate with held-out performance.
     hidden_mass : float
-        No more of all instances than this fail unseen by the surrogate, at the confidence of the interval, exactly.
+        No more of all instances than this fail where the surrogate sees less reason to look than elsewhere, at the
+        confidence of the interval, exactly.
     hidden_low : float
         Lower end of the interval if hidden failures make up all of `hidden_mass`; -inf where they would reach p.
     events : float
@@ -201,8 +206,8 @@ class Tilted:
             f"Tilted sampling took {found.factor:.3g} times fewer evaluations than plain Monte Carlo would; the "
             f"surrogate's correlation with held-out performance is {found.correlation:.2f}.",
             f"With {100 * self._question.confidence:g} % confidence, exactly, at most {100 * found.hidden_mass:.3g} % "
-            "of all instances fail where the surrogate sees no reason for it; the interval assumes that those met "
-            "are typical.",
+            "of all instances fail where the surrogate sees less reason to look than elsewhere; the interval assumes "
+            "that those met are typical.",
         ]
         if found.correlation < _TELLS:
             notes.append(
@@ -254,8 +259,8 @@ class Tilted:
 
     def _run(self, looks: Looks) -> Iterator[State]:
         q, sizes = self._question, stages(self._inputs)
-        boldness, onward, percentile = np.ones(len(sizes)), np.ones(len(sizes)), math.nan
-        onward[0] = min(RATIO, self._inputs / sizes[0])
+        onward, percentile = np.ones(len(sizes)), math.nan
+        onward[0] = min(_RATIO * math.sqrt(min(q.p, _COMMON)), self._inputs / sizes[0])
         cost = min(_FIRST, 0.4 * (self._budget - self._cost))
         for number in itertools.count():
             surrogate = self._learn(looks)
@@ -263,8 +268,8 @@ class Tilted:
                 percentile = self._first_percentile(surrogate)
             middle = float(np.median(self._pilot))
             looks.learn(percentile, middle)
-            most = _ALLOWED * (self._budget - self._cost)
-            plan = Plan(number, cost, most, percentile, q.p, boldness, self._near(percentile), onward)
+            most = min(_ALLOWED * (self._budget - self._cost), _MORE * cost)
+            plan = Plan(number, cost, most, percentile, q.p, self._near(percentile), onward)
             wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
             for _ in wave.run():
                 yield self._state("looking at instances")
@@ -278,7 +283,7 @@ class Tilted:
                 yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
                 return
             self._before = (self._cost, self._interval.half_width)
-            boldness, onward = _next(wave, boldness)
+            onward = _onward(wave)
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
             cost = min(self._next_cost(), _PLANNED * left)
 
@@ -290,10 +295,12 @@ class Tilted:
     def _first_percentile(self, surrogate: Surrogate) -> float:
         """Return where the quantile lies if the surrogate is right."""
         places = self._space.pool(4094, 0, int(np.clip(200 / self._question.p, 20_000, 400_000)))
-        location = surrogate.location(places)
-        noise = np.random.default_rng(0).logistic(size=len(location)) / (math.pi / math.sqrt(3))
+        law = surrogate.law(surrogate.location(places))
+        rng = np.random.default_rng(0)
+        part = rng.choice(law.shape[1], size=law.shape[2], p=surrogate.shares)
+        _, location, scale = law[:, part, np.arange(law.shape[2])]
         at = max(self._question.p, 20 / len(location))
-        return float(np.clip(np.quantile(location + noise * surrogate.spread(location), at), 0.0, 1.0))
+        return float(np.clip(np.quantile(location + scale * rng.logistic(size=len(location)), at), 0.0, 1.0))
 
     def _conclude_waves(self) -> None:
         q, waves = self._question, self._counting
@@ -349,7 +356,7 @@ class Tilted:
     def _nominal_values(self) -> np.ndarray:
         """Return the guessed performances of all nominal instances looked at."""
         parts = [np.array(self._pilot)]
-        parts += [w.law[0][w.nominal] for w in self._waves]
+        parts += [(w.law[0] * w.law[1]).sum(0)[w.nominal] for w in self._waves]
         return np.clip(np.concatenate(parts), 0.0, 1.0)
 
     def _state(self, phase: str, *, done: bool = False, converged: bool = False) -> State:
@@ -367,12 +374,9 @@ class Tilted:
         )
 
 
-def _next(wave: Recorder, boldness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much bolder each stage should be, and what it costs from each stage on for each unit of that stage."""
-    cost, variance = wave.by_stage
-    if cost[0] <= 0 or variance.sum() <= 0:
-        return boldness, wave.plan.onward
-    part = np.sqrt((variance / variance.sum() + 0.02) / (cost / cost.sum() + 0.02))
-    new = np.clip(boldness * part**0.5, 0.3, 3.0)
-    after = np.cumsum(cost[::-1])[::-1]
-    return new / new[0], np.clip(after / np.where(cost > 0, cost, np.inf), 1.0, 50.0)
+def _onward(wave: Recorder) -> np.ndarray:
+    """Return what each stage and all later ones cost, for each unit that the stage itself cost."""
+    if wave.by_stage[0] <= 0:
+        return wave.plan.onward
+    after = np.cumsum(wave.by_stage[::-1])[::-1]
+    return np.asarray(np.clip(after / np.where(wave.by_stage > 0, wave.by_stage, np.inf), 1.0, 50.0))

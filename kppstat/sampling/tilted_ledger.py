@@ -11,14 +11,13 @@ from kppstat.engine import Evaluation, Move, Task
 from kppstat.runs import Reveal
 from kppstat.sampling.audited_ledger import Ledger
 from kppstat.stats.audit_design import shifted
+from kppstat.stats.staged import LOGISTIC
 
 __all__ = ["Looks", "stages"]
 
 _FIRST, _GROWTH = 64, 4
 #: Estimates scatter more than the scores of typical instances let expect; learnt from instances known on all inputs.
 _CAUTION, _BELIEF = 1.2, 20
-#: Standard deviation of the logistic law of scale 1.
-LOGISTIC = float(np.pi / np.sqrt(3))
 
 
 def stages(inputs: int) -> list[int]:
@@ -79,11 +78,12 @@ class Looks:
         expected = [shifted(design.expected, float(m)) for m in self._means]
         self._variances = np.array([(m * (1 - m) / design.weights).sum() for m in expected]) / self.inputs**2
 
-    def variance(self, ids: np.ndarray) -> np.ndarray:
-        """Return the variances of the estimates of these instances' performance."""
+    def variance(self, ids: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
+        """Return the variances of the estimates of these instances' performance, as they would be with this `truth`."""
         book = self.ledger.book
         seen = book.seen(ids)
-        one = np.interp(np.nan_to_num(book.estimates(ids)), self._means, self._variances)
+        means = np.nan_to_num(book.estimates(ids)) if truth is None else truth
+        one = np.interp(means, self._means, self._variances)
         # What is drawn is drawn without replacement.
         free = np.maximum(self.inputs - seen, 0) / self.inputs
         return np.asarray(self._caution**2 * one * free / np.maximum(seen, 1))
@@ -93,21 +93,26 @@ class Looks:
         one = np.interp(means, self._means, self._variances)
         return np.asarray(self._caution**2 * one * (self.inputs - size) / self.inputs / size)
 
-    def law(self, ids: np.ndarray, location: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """Return locations and scales of logistic laws of these performances, shape (2, n).
+    def law(self, ids: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Return the laws of these performances given what is revealed, shape (3, parts, n), by Bayes' rule.
 
         Parameters
         ----------
         ids : ndarray of int
-        location, spread : ndarray
-            Mean and standard deviation expected beforehand; believed less, the further the estimate is from it.
+        prior : ndarray, shape (3, parts, n)
+            What was expected beforehand: weights, locations and scales of logistic laws, taken as normal ones here.
         """
-        estimate, noise = self.ledger.book.estimates(ids), self.variance(ids)
-        far = (estimate - location) ** 2 / (spread**2 + noise + 1e-300)
-        prior = spread**2 * (3 + far) / 4
-        weight = prior / (prior + noise + 1e-300)
-        mean = np.where(noise > 0, weight * estimate + (1 - weight) * location, estimate)
-        return np.stack([mean, np.sqrt(np.where(noise > 0, weight * noise, 0.0)) / LOGISTIC])
+        weight, location, scale = prior
+        estimate, known = self.ledger.book.estimates(ids), self.variance(ids) <= 0
+        noise = np.stack([self.variance(ids, at) for at in location])
+        variance = (LOGISTIC * scale) ** 2
+        total = variance + noise + 1e-300
+        fits = np.log(weight + 1e-300) - (estimate - location) ** 2 / (2 * total) - np.log(total) / 2
+        fits = np.exp(fits - fits.max(0))
+        mean = (variance * estimate + noise * location) / total
+        later = np.stack([fits / fits.sum(0), mean, np.sqrt(variance * noise / total) / LOGISTIC])
+        later[1:, :, known] = np.stack([estimate, 0 * estimate])[:, None, known]
+        return later
 
     def compare(self, estimates: np.ndarray, variances: np.ndarray, truth: np.ndarray) -> None:
         """Learn how much estimates scatter from some whose truth became known."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from kppstat.stats.staged import LOGISTIC
 
 __all__ = ["Quadratic", "Surrogate", "fitted_quadratic"]
 
@@ -15,6 +17,12 @@ _FOLDS = 5
 _LOW = 0.3
 #: Squared residuals count up to this many variances.
 _OUTLIER = 12.0
+#: Parts of the law about what is expected, in spreads: how far lower, how wide; their shares before anything is known,
+#: which count as so many instances, and how often they are improved.
+_LOWER = np.array([0.0, 0.0, 0.0, 0.0, 3.0, 6.0, 12.0])
+_WIDER = np.array([0.5, 1.0, 2.0, 5.0, 1.5, 3.0, 6.0])
+_SHARES = np.array([0.1, 0.8, 0.08, 0.005, 0.01, 0.004, 0.001])
+_BELIEF, _ROUNDS = 100, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +71,7 @@ class Surrogate:
     slopes: np.ndarray
     spreads: tuple[float, float]
     edges: tuple[float, float]
+    shares: np.ndarray
     correlation: float
 
     @classmethod
@@ -118,11 +127,16 @@ class Surrogate:
         correlation = min(max(told / norm, 0.0), 1.0) if norm > 0 else 0.0
         middle = float(np.median(expected[~low])) if (~low).any() else edge
         lowest = float(np.median(expected[low]))
-        return cls(
-            guess, centre, shift, scale, slopes, (max(lows, overall / 2, least), max(rest, overall / 4, least)),
-            (lowest, middle),
-            correlation,
-        )  # fmt: skip
+        spreads = max(lows, overall / 2, least), max(rest, overall / 4, least)
+        found = cls(guess, centre, shift, scale, slopes, spreads, (lowest, middle), _SHARES, correlation)
+        each = found.spread(expected)
+        return replace(found, shares=_shares(residuals / each, variances / each**2))
+
+    def law(self, location: np.ndarray) -> np.ndarray:
+        """Return the laws about what is expected, as `kppstat.stats.staged` takes them, shape (3, parts, n)."""
+        spread = self.spread(location)
+        each = location - _LOWER[:, None] * spread, _WIDER[:, None] * spread / LOGISTIC
+        return np.stack([np.broadcast_to(self.shares[:, None], each[0].shape), *each])
 
     def location(self, places: np.ndarray) -> np.ndarray:
         """Return what is expected at these coordinates, shape (n,)."""
@@ -163,3 +177,15 @@ def _spread(residuals: np.ndarray, variances: np.ndarray) -> float:
         if fit > most:
             best, most = float(spread), fit
     return best
+
+
+def _shares(residuals: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Return the shares of the parts of the law of residuals with known noise, both in spreads, by EM."""
+    total = _WIDER[:, None] ** 2 + variances
+    fits = np.exp(-((residuals + _LOWER[:, None]) ** 2) / (2 * total)) / np.sqrt(total) + 1e-300
+    shares = _SHARES
+    for _ in range(_ROUNDS):
+        parts = shares[:, None] * fits
+        shares = (parts / parts.sum(0)).sum(1) + _BELIEF * _SHARES
+        shares = shares / shares.sum()
+    return shares

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kppstat.noise.philox import words
-from kppstat.sampling.tilted_ledger import LOGISTIC, Looks, stages
+from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
-from kppstat.stats.staged import Wave, chance
+from kppstat.stats.staged import LOGISTIC, Wave, below
 
-__all__ = ["RATIO", "Plan", "Recorder"]
+__all__ = ["Plan", "Recorder"]
 
 _KINDS = 400
 _KIND_POOL = 4093  # number of the pool that the kinds are made from; no wave has it
@@ -29,10 +29,10 @@ _CHUNK = 1 << 17
 _PER_EVENT, _EVENTS, _LEAST, _MOST = 5.0, (200.0, 2000.0), 20_000, 20_000_000
 #: Of the expected cost of first looks, for the nominal share.
 NOMINAL = 0.25
-#: What all looks cost for each first look, before a wave has told.
-RATIO = 18.0
+#: Of the mean inclusion, below which places are blind: not quite all, so that no place is where all are alike.
+_BLIND = 0.99
 #: An instance goes on with at least this probability, whatever little is known of it says.
-CARRY = 0.12
+CARRY = 0.06
 #: Streams of random words, one for each purpose; instances never draw from them.
 _COINS = (1 << 24) - 4096
 
@@ -53,8 +53,6 @@ class Plan:
         Where the quantile is thought to be.
     p : float
         Which quantile.
-    boldness : ndarray, shape (stages,)
-        How much more or less each stage is to be reached than the rule says.
     near : tuple of float
         Where else the distribution function must be known well: towards the ends of the interval.
     onward : ndarray, shape (stages,)
@@ -66,7 +64,6 @@ class Plan:
     most: float
     percentile: float
     p: float
-    boldness: np.ndarray
     near: tuple[float, ...]
     onward: np.ndarray
 
@@ -84,8 +81,8 @@ class Recorder:
     places : ndarray, shape (n, m)
     cost : float
         Evaluations spent by the wave.
-    by_stage : ndarray, shape (2, stages)
-        Cost of each stage, and what its steps add to the variance.
+    by_stage : ndarray, shape (stages,)
+        Cost of each stage.
     """
 
     space: Space
@@ -104,26 +101,28 @@ class Recorder:
         self._draw()
         inputs, sizes = self.looks.inputs, stages(self.looks.inputs)
         count = len(self.ids)
-        location, spread = self._location[self._kind], self._spread[self._kind]
-        law = np.stack([location, spread / LOGISTIC])
-        reach = self._inclusion[self._kind].copy()  # probability of having come so far
+        prior = self._first[..., self._kind]
+        law = prior.copy()
+        entry = self._inclusion
+        reach = entry[self._kind]  # probability of having come so far
         alive = np.arange(count)
         steps: list[tuple[np.ndarray, ...]] = []
-        self.by_stage = np.zeros((2, len(sizes)))
+        self.by_stage = np.zeros(len(sizes))
         known: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for stage, size in enumerate(sizes):
             price = (size - (sizes[stage - 1] if stage else 0)) / inputs
             came = reach[alive]
             now = came
             if stage:
-                better = self._better(alive, spread[alive], size)
-                now = came * np.clip(self._rate(law[:, alive], better, price, stage) / came, CARRY, 1.0)
+                rate = self._rate(law[..., alive], self._noise(alive, size), price)
+                now = came * np.clip(rate / came, CARRY, 1.0)
             # What the budget does not allow, chance leaves out: as early as it can be foreseen, because those left
             # out late, when they cost most, make the weights of the others heavy.
             expected = price * float((now / came).sum()) * self.plan.onward[stage]
             left = max(self.plan.most - self.cost, 0.0)
             if expected > left:
-                now = now * max(0.95 * left / expected, 1e-9)
+                thinned = max(0.95 * left / expected, 1e-9)
+                now, entry = now * thinned, entry * (1.0 if stage else thinned)
             go = self._chosen(now / came, stage)
             alive = alive[go]
             reach[alive] = now[go]
@@ -133,60 +132,66 @@ class Recorder:
             yield from self.looks.more(ids, size)
             spent = self.looks.ledger.cost - before
             self.cost += spent
-            new = self.looks.law(ids, location[alive], spread[alive])
-            steps.append((alive, law[:, alive].copy(), new, reach[alive]))
-            at = np.array([self.plan.percentile])
-            change = chance(at, *new) - chance(at, *law[:, alive])
-            self.by_stage[:, stage] = spent, float(((change / reach[alive]) ** 2).sum())
+            new = self.looks.law(ids, prior[..., alive])
+            steps.append((alive, law[..., alive].copy(), new, reach[alive]))
+            self.by_stage[stage] = spent
             if stage == len(sizes) - 1:
                 for members, estimates, variances in known:
                     both, a, b = np.intersect1d(members, ids, return_indices=True)
                     if len(both):
-                        self.looks.compare(estimates[a], variances[a], new[0][b])
+                        self.looks.compare(estimates[a], variances[a], new[1, 0, b])
             else:
                 known.append((ids, self.looks.ledger.book.estimates(ids), self.looks.variance(ids)))
-            law[:, alive] = new
-        none = np.zeros(0)
-        parts = [np.concatenate(p, axis=-1) for p in zip(*steps, strict=True)] if steps else [none, none, none, none]
-        draw, before_law, after_law, inclusion = parts
+            law[..., alive] = new
+        none = np.zeros(0, np.int64)
+        steps = steps or [(none, law[..., none], law[..., none], reach[none])]
+        draw, before_law, after_law, inclusion = (np.concatenate(p, axis=-1) for p in zip(*steps, strict=True))
         self.wave = Wave(
-            self._size, self._location, self._spread / LOGISTIC, self._share, self._kind,
-            draw.astype(np.int64), before_law.reshape(2, -1), after_law.reshape(2, -1), inclusion, self.plan.cost,
-        )  # fmt: skip
+            self._size,
+            self._first,
+            self._share,
+            entry,
+            self._kind,
+            draw,
+            before_law,
+            after_law,
+            inclusion,
+            self.plan.cost,
+        )
         self.law = law
 
-    def _rate(self, law: np.ndarray, better: np.ndarray, price: float, stage: int) -> np.ndarray:
+    def _rate(self, law: np.ndarray, noise: np.ndarray, price: float) -> np.ndarray:
         """Return the best probability of coming to a stage, in proportion to what it tells and what it costs.
 
-        Neyman's rule: the root of the variance that the stage takes away, over the root of its price.
+        Neyman's rule: the root of the variance that the stage takes away, over the root of its price. `noise` is the
+        variance of what the stage's inputs say by themselves.
         """
-        unknown = np.zeros(law.shape[1])
+        variance = (LOGISTIC * law[2]) ** 2
+        told = variance / (variance + noise + 1e-300)  # of what is unknown in each part
+        gain = np.zeros(law.shape[-1])
         for x in (self.plan.percentile, *self.plan.near):
-            r = chance(np.array([x]), *law)
-            unknown = np.maximum(unknown, r * (1 - r))
-        worth = self._strength * self.plan.boldness[stage] * np.sqrt(unknown * better / price)
+            parts = below(np.array([x]), law)[0]
+            r = np.minimum(parts.sum(0), 1.0)
+            gain = np.maximum(gain, (parts * told).sum(0) * (1 - r))
+        worth = self._strength * np.sqrt(gain / price)
         return np.asarray(np.clip(worth, 1e-9, 1.0))
 
-    def _better(self, at: np.ndarray, spread: np.ndarray, size: int) -> np.ndarray:
-        """Return the share of what is unknown of instances that this many inputs would tell."""
-        noise = self.looks.variance(self.ids[at])
+    def _noise(self, at: np.ndarray, size: int) -> np.ndarray:
+        """Return the variance of what inputs up to `size`, but for those seen, say of these instances."""
+        now = self.looks.variance(self.ids[at])
         seen = self.looks.ledger.book.seen(self.ids[at])
         inputs = self.looks.inputs
-        later = noise * (inputs - size) / size * seen / np.maximum(inputs - seen, 1)
-        prior = spread**2
-        variance_now = prior * noise / (prior + noise + 1e-300)
-        variance_later = prior * later / (prior + later + 1e-300)
-        return np.asarray(np.clip(1 - variance_later / np.maximum(variance_now, 1e-300), 0.05, 1.0))
+        later = now * (inputs - size) / size * seen / np.maximum(inputs - seen, 1)
+        return np.asarray(now * later / np.maximum(now - later, 1e-300))
 
     def blind(self, places: np.ndarray) -> np.ndarray:
-        """Say at which places nothing but the nominal share would look."""
-        kind = np.searchsorted(self._edges, self.surrogate.location(places), side="right")
-        return np.asarray(self._inclusion[kind] <= self._floor * (1 + 1e-9))
+        """Say at which places instances are looked at less often than they would be if all were alike."""
+        return self._blind[np.searchsorted(self._edges, self.surrogate.location(places), side="right")]
 
     @property
     def blind_share(self) -> float:
         """Share of such places, found from those that kinds are made from."""
-        return float(self._kind_share[self._inclusion <= self._floor * (1 + 1e-9)].sum())
+        return float(self._kind_share[self._blind].sum())
 
     # -- the pool -------------------------------------------------------------------------------------------------
 
@@ -200,11 +205,10 @@ class Recorder:
         location = self.surrogate.location(self.space.pool(_KIND_POOL, 0, min(_CHUNK, self._size)))
         self._edges = edges = _edges(location)
         self._location = _middles(location, edges)
-        self._spread = self.surrogate.spread(self._location)
-        law = np.stack([self._location, self._spread / LOGISTIC])
+        self._first = self.surrogate.law(self._location)
         kind = np.searchsorted(edges, location, side="right")
         self._kind_share = np.bincount(kind, minlength=_KINDS) / len(location)
-        self._plan_inclusion(law, self._kind_share, sizes)
+        self._plan_inclusion(self._kind_share, sizes)
         for start in range(0, self._size, _CHUNK):
             count = min(_CHUNK, self._size - start)
             places = self.space.pool(plan.number, start, count)
@@ -220,25 +224,24 @@ class Recorder:
         self.nominal = np.concatenate([c[2] for c in chosen])
         self.ids = self.looks.add([self.space.move(place) for place in self.places])
 
-    def _plan_inclusion(self, law: np.ndarray, shares: np.ndarray, sizes: list[int]) -> None:
+    def _plan_inclusion(self, shares: np.ndarray, sizes: list[int]) -> None:
         """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
         plan, price = self.plan, sizes[0] / self.looks.inputs
         per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
-        prior = law[1] ** 2 * LOGISTIC**2
-        noise = self.looks.first_noise(law[0], sizes[0])
-        better = np.clip(prior / (prior + noise + 1e-300), 0.05, 1.0)
+        noise = self.looks.first_noise(self._location, sizes[0])
         self._floor = min(1.0, NOMINAL * looks)
 
         def inclusion(strength: float) -> np.ndarray:
             self._strength = strength
-            return np.asarray(np.maximum(self._floor, self._rate(law, better, price, 0)))
+            return np.asarray(np.maximum(self._floor, self._rate(self._first, noise, price)))
 
         low, high = -30.0, 10.0
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if inclusion(math.exp(middle)) @ shares < looks else (low, middle)
         self._inclusion = inclusion(math.exp(low))
+        self._blind = self._inclusion < _BLIND * float(self._inclusion @ shares)
 
     # -- chance ----------------------------------------------------------------------------------------------------
 

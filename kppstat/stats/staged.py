@@ -1,9 +1,10 @@
 """Distribution function from values that become known in stages, each next one only with a known probability.
 
-Of a pool of `N` independent draws, each has a first guess of its value at no cost: a logistic law with a location and a
-scale. At each stage a draw goes on with a probability that may depend on all that is known of it, and is then known
-better: another location and a smaller scale, 0 once the value itself is known. With ``r_l(x)`` the probability of a
-value at or below `x` by the knowledge after stage `l`, and ``P_l`` the probability of having come so far,
+Of a pool of `N` independent draws, each has a first guess of its value at no cost: a mixture of a few logistic laws,
+each with a weight, a location and a scale. At each stage a draw goes on with a probability that may depend on all that
+is known of it, and is then known better: other weights and smaller scales, 0 once the value itself is known. With
+``r_l(x)`` the probability of a value at or below `x` by the knowledge after stage `l`, and ``P_l`` the probability of
+having come so far,
 
     F_N(x) = mean over the pool of  r_0(x) + sum_l (r_l(x) - r_(l-1)(x)) 1{came to l} / P_l
 
@@ -25,51 +26,78 @@ from typing import Any
 
 import numpy as np
 from numba import njit, vectorize
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from kppstat.errors import DataError
 from kppstat.stats.interval import Interval, checked_share
 
-__all__ = ["Wave", "chance", "distribution", "staged_interval", "staged_quantile"]
+__all__ = ["LOGISTIC", "Wave", "below", "chance", "distribution", "staged_interval", "staged_quantile"]
 
-_POINTS, _ROUNDS = 17, 4  # of the grid on which ends are looked for, and how often it is made finer
-#: Share of values that stray, and how much wider they scatter.
-STRAY, _WIDER = 0.005, 4.0
+#: Standard deviation of the logistic law of scale 1.
+LOGISTIC = math.pi / math.sqrt(3)
+# Where quantile and ends are looked for: points of an even grid, of one that widens outwards from this share of the
+# way, and of finer ones, how often.
+_EVEN, _OUTWARDS, _NEAREST, _FINER, _ROUNDS = 65, 25, 1e-4, 9, 3
 _BLOCK = 4_000_000  # numbers at a time
+_FAR, _LEAST = 40.0, 1e-15  # scales from a location, and weight of a part, beyond which nothing is left to tell
 
 
-def chance(x: np.ndarray, location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the probability of a value at or below `x` under what is known; a scale of 0 stands for the value itself.
+def below(x: np.ndarray, law: np.ndarray) -> np.ndarray:
+    """Return the probability that a value is at or below `x` and of each part of its mixture, shape (points, parts, n).
 
-    A small share of values is expected to stray further than the logistic law says.
+    Parameters
+    ----------
+    x : ndarray, shape (points,)
+    law : ndarray, shape (3, parts, n)
+        Weights, locations and scales; a scale of 0 stands for the value itself.
+    """
+    weight, location, scale = law
+    return np.asarray(weight * _logistic(np.asarray(x)[:, None, None], location, scale))
+
+
+def chance(x: np.ndarray, law: np.ndarray) -> np.ndarray:
+    """Return the probability of a value at or below `x` under what is known, shape (points, n).
+
+    Parameters
+    ----------
+    x, law
+        As for `below`.
 
     Examples
     --------
-    >>> chance(np.array([0.5]), np.array([0.5, 0.5, 0.6]), np.array([0.1, 0.0, 0.0])).tolist()
-    [0.5, 1.0, 0.0]
+    >>> known, guessed = [[1.0], [0.5], [0.0]], [[1.0], [0.5], [0.1]]
+    >>> chance(np.array([0.4, 0.5]), np.stack([known, guessed], axis=-1)).round(3).tolist()
+    [[0.0, 0.269], [1.0, 0.5]]
     """
-    return np.asarray(_chances(x, location, scale), dtype=np.float64)
+    return np.asarray(below(x, law).sum(1))
 
 
 @njit(nogil=True, cache=True)
-def _chance(x: float, location: float, scale: float) -> float:
+def _below(x: float, location: float, scale: float) -> float:
     if scale <= 0:
         return 1.0 if x >= location else 0.0
-    far = min(max((location - x) / scale, -700.0), 700.0)
-    return (1 - STRAY) / (1 + math.exp(far)) + STRAY / (1 + math.exp(far / _WIDER))
+    far = (location - x) / scale
+    if far > _FAR:
+        return 0.0
+    return 1.0 if far < -_FAR else 1 / (1 + math.exp(far))
 
 
 @vectorize(cache=True)  # type: ignore[no-untyped-call]
-def _chances(x: float, location: float, scale: float) -> float:
-    return _chance(x, location, scale)
+def _logistic(x: float, location: float, scale: float) -> float:
+    return _below(x, location, scale)
 
 
 @njit(nogil=True, cache=True)
-def _add(x: Any, draw: Any, location: Any, scale: Any, later: Any, narrower: Any, inclusion: Any, out: Any) -> None:
+def _add(x: Any, draw: Any, before: Any, after: Any, inclusion: Any, out: Any) -> None:
     """Add the differences that steps make to their draws."""
     for k in range(x.size):
         for i in range(draw.size):
-            step = _chance(x[k], later[i], narrower[i]) - _chance(x[k], location[i], scale[i])
+            step = 0.0
+            for part in range(before.shape[1]):
+                if before[0, part, i] > _LEAST:
+                    step -= before[0, part, i] * _below(x[k], before[1, part, i], before[2, part, i])
+                if after[0, part, i] > _LEAST:
+                    step += after[0, part, i] * _below(x[k], after[1, part, i], after[2, part, i])
             out[k, draw[i]] += step / inclusion[i]
 
 
@@ -81,16 +109,18 @@ class Wave:
     ----------
     size : int
         Draws in the pool.
-    location, scale : ndarray, shape (kinds,)
-        First guesses; draws of one kind share theirs.
+    first : ndarray, shape (3, parts, kinds)
+        First guesses, as `below` takes them; draws of one kind share theirs.
     share : ndarray, shape (kinds,)
         Share of the pool that is of each kind, adding to 1.
+    entry : ndarray, shape (kinds,)
+        Probability with which a draw of each kind comes to the first stage.
     kind : ndarray of int, shape (draws,)
         Of the draws that came to the first stage.
     draw : ndarray of int, shape (steps,)
         Which of those draws each step belongs to.
-    before, after : ndarray, shape (2, steps)
-        Locations and scales of what was known before and after the step.
+    before, after : ndarray, shape (3, parts, steps)
+        What was known before and after the step.
     inclusion : ndarray, shape (steps,)
         Probability with which a draw like this comes so far, above 0.
     weight : float
@@ -98,9 +128,9 @@ class Wave:
     """
 
     size: int
-    location: np.ndarray
-    scale: np.ndarray
+    first: np.ndarray
     share: np.ndarray
+    entry: np.ndarray
     kind: np.ndarray
     draw: np.ndarray
     before: np.ndarray
@@ -118,22 +148,26 @@ class Wave:
         """Return what each draw that came to the first stage adds to its first guess, shape (points, draws)."""
         out = np.zeros((len(x), len(self.kind)))
         points = np.ascontiguousarray(x, np.float64)
-        (location, scale), (later, narrower) = self.before, self.after
-        _add(points, self.draw, location, scale, later, narrower, self.inclusion, out)
+        _add(points, self.draw, self.before, self.after, self.inclusion, out)
         return out
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the estimate of ``F`` at each point and its variance, shape (points,)."""
+        """Return the estimate of ``F`` at each point and its variance, shape (points,).
+
+        The variance is that of what was met, but at least what the first guesses let expect had each draw that came
+        been known at once: rare values that were not met would make it too small.
+        """
         mean, variance = np.empty(len(x)), np.empty(len(x))
         block = max(1, _BLOCK // max(len(self.kind), 1))
         for start in range(0, len(x), block):
             part = slice(start, start + block)
-            guess = chance(x[part, None], self.location, self.scale)
+            guess = chance(x[part], self.first)
             extra = self.corrections(x[part])
             first = guess @ self.share
             mean[part] = first + extra.sum(1) / self.size
             square = (guess**2) @ self.share + (extra**2 + 2 * extra * guess[:, self.kind]).sum(1) / self.size
-            variance[part] = np.maximum(square - mean[part] ** 2, 0) / self.size
+            expected = (guess * (1 - guess)) @ (self.share * (1 / self.entry - 1))
+            variance[part] = np.maximum(square - mean[part] ** 2, expected) / self.size
         return mean, variance
 
 
@@ -148,12 +182,13 @@ def distribution(waves: Sequence[Wave], x: np.ndarray) -> tuple[np.ndarray, np.n
 
 def staged_quantile(waves: Sequence[Wave], p: float, low: float, high: float) -> float:
     """Return where the estimate of ``F`` first reaches `p` between two numbers, to a small part of their distance."""
-    for _ in range(_ROUNDS):
-        x = np.linspace(low, high, _POINTS)
+    x = np.linspace(low, high, _EVEN)
+    for _ in range(_ROUNDS + 1):
         mean, _ = distribution(waves, x)
         at = int(np.argmax(mean >= p)) if (mean >= p).any() else len(x) - 1
-        low, high = x[max(at - 1, 0)], x[at]
-    return float(high)
+        low, high = float(x[max(at - 1, 0)]), float(x[at])
+        x = np.linspace(low, high, _FINER)
+    return high
 
 
 def staged_interval(
@@ -161,7 +196,9 @@ def staged_interval(
 ) -> tuple[float, Interval]:
     """Return the estimated `p`-quantile and its interval: the numbers at which ``F = p`` is not rejected.
 
-    The standard error is that at the number, but at least that at the estimate: where few events decide, a number may
+    Quantiles are those of Student's law with as many degrees of freedom as equally large corrections would have the
+    variance, less one (Satterthwaite, Biometrics Bulletin 2, 1946): where few rare ones make up the estimate, so that its
+    error is not known well either, the interval is wider. The standard error is that at the number, but at least that at the estimate: where few events decide, a number may
     look sure because the rare ones that tell otherwise were not met. Each end is the first number outwards that is
     rejected: ``F`` grows, so numbers beyond it are worse, though few looks there may leave them unrejected.
 
@@ -182,30 +219,37 @@ def staged_interval(
     --------
     >>> rng = np.random.default_rng(0)
     >>> a = rng.normal(size=4000)
-    >>> none, every = np.zeros(0, int), np.arange(4000)
-    >>> flat = np.array([[0.0] * 4000, [1.0] * 4000])
-    >>> known = np.stack([a, np.zeros(4000)])
-    >>> wave = Wave(4000, np.zeros(1), np.ones(1), np.ones(1), 0 * every, every, flat, known, np.ones(4000))
+    >>> every = np.arange(4000)
+    >>> one = np.ones((1, 4000))
+    >>> flat, known = np.stack([one, 0 * one, one]), np.stack([one, a[None], 0 * one])
+    >>> wave = Wave(4000, flat[..., :1], np.ones(1), np.ones(1), 0 * every, every, flat, known, np.ones(4000))
     >>> q, interval = staged_interval([wave], 0.1, 0.95, low=-6, high=6)
     >>> -1.2816 in interval, interval.half_width < 0.1
     (True, True)
     """
     p, confidence = checked_share(p, "p"), checked_share(confidence, "confidence")
-    z = float(ndtri((1 + confidence) / 2))
     quantile = staged_quantile(waves, p, low, high)
+    z = float(stdtrit(_freedom(waves, quantile), (1 + confidence) / 2))
     least = float(distribution(waves, np.array([quantile]))[1][0])
     ends = []
-    for sign in (-1, 1):
-        near, far = quantile, low if sign < 0 else high
-        for _ in range(_ROUNDS):
-            x = np.linspace(near, far, _POINTS)
+    for sign, far in ((-1, low), (1, high)):
+        x = quantile + (far - quantile) * np.concatenate([[0.0], np.geomspace(_NEAREST, 1, _OUTWARDS)])
+        end = sign * math.inf
+        for _ in range(_ROUNDS + 1):
             mean, error = distribution(waves, x)
-            error = np.maximum(error, least)
-            out = sign * (mean - p) > z * error
+            out = sign * (mean - p) > z * np.maximum(error, least)
             if not out.any():
-                near = far
                 break
             first = int(np.argmax(out))
-            near, far = float(x[max(first - 1, 0)]), float(x[first])
-        ends.append(far if near != far or not math.isclose(far, low if sign < 0 else high) else sign * math.inf)
+            end = float(x[first])
+            x = np.linspace(x[max(first - 1, 0)], end, _FINER)
+        ends.append(end)
     return quantile, Interval(min(ends[0], quantile), max(ends[1], quantile), confidence, "asymptotic")
+
+
+def _freedom(waves: Sequence[Wave], x: float) -> float:
+    """Return the degrees of freedom of the standard error of the estimate of ``F`` at this number, 1 or more."""
+    total = sum(w.weight for w in waves)
+    parts = [w.weight / total / w.size * w.corrections(np.array([x]))[0] for w in waves]
+    square = np.concatenate(parts) ** 2
+    return max(float(square.sum()) ** 2 / max(float((square**2).sum()), 1e-300) - 1, 1.0) if square.any() else 1.0

@@ -14,7 +14,7 @@ from kppstat.runs import Journal, Reveal
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
 from kppstat.sampling.tilted import Tilted
-from kppstat.sampling.tilted_surrogate import Quadratic, Surrogate, fitted_quadratic
+from kppstat.sampling.tilted_surrogate import Quadratic
 
 INPUTS = 400
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -226,32 +226,6 @@ def test_ends_early_with_what_the_finished_waves_say() -> None:
     assert end.done
     assert (end.kpp, end.low, end.high) == (state.kpp, state.low, state.high)
     assert len(estimator.sample().performance) > 10
-
-
-def test_a_quadratic_is_found_from_its_gradients() -> None:
-    rng = np.random.default_rng(0)
-    slope, curve = rng.normal(size=3), rng.normal(size=(3, 3))
-    true = Quadratic(slope, curve + curve.T)
-    places = rng.normal(size=(60, 3))
-    gradients = true.slope + places @ true.curve
-    found = fitted_quadratic(places, gradients, steady=1e-9)
-    np.testing.assert_allclose(found.slope, true.slope, atol=1e-6)
-    np.testing.assert_allclose(found.curve, true.curve, atol=1e-6)
-
-
-def test_a_surrogate_learns_through_noise_and_knows_when_it_cannot() -> None:
-    rng = np.random.default_rng(0)
-    places = rng.normal(size=(600, 4))
-    noise = np.full(600, 0.01**2)
-    signal = 0.9 + 0.02 * places[:, 0] - 0.01 * places[:, 1] ** 2
-    values = signal + 0.005 * rng.normal(size=600) + 0.01 * rng.normal(size=600)
-    good = Surrogate.fit(places, values, noise)
-    assert np.corrcoef(good.location(places), signal)[0, 1] > 0.97
-    assert good.correlation > 0.9
-    assert float(good.spread(np.array([0.9]))[0]) == pytest.approx(0.005, rel=0.5)
-    bad = Surrogate.fit(places, rng.permutation(values), noise)
-    assert bad.correlation < 0.3
-    assert np.std(bad.location(places)) < 0.3 * np.std(signal)
 
 
 @pytest.mark.slow

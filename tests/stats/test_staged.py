@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kppstat.errors import DataError
-from kppstat.stats.staged import Wave, chance, distribution, staged_interval, staged_quantile
+from kppstat.stats.staged import Wave, below, chance, distribution, staged_interval, staged_quantile
+
+
+def law(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Logistic laws as mixtures of one part."""
+    return np.stack([np.ones_like(location), location, scale])[:, None]
 
 
 def pool(
@@ -15,20 +20,20 @@ def pool(
     value = quality * guess + np.sqrt(1 - quality**2) * rng.normal(size=size)
     kinds = np.linspace(-4, 4, 81)
     kind = np.clip(np.round((guess + 4) * 10).astype(int), 0, 80)
-    location, scale = truth * kinds, np.full(81, 0.4)
+    guesses = law(truth * kinds, np.full(81, 0.4))
     first = np.ones(81) if flat else np.clip(0.05 + np.exp(-((kinds + 1.3) ** 2)), 0, 1)
     into = np.flatnonzero(rng.random(size) < first[kind])
     noisy = value[into] + 0.3 * rng.normal(size=len(into))
     second = np.clip(0.1 + np.exp(-4 * (noisy + 1.3) ** 2), 0, 1)
     on = np.flatnonzero(rng.random(len(into)) < second)
-    start = np.stack([location, scale])[:, kind[into]]
-    middle = np.stack([noisy, np.full(len(into), 0.15)])
-    known = np.stack([value[into][on], np.zeros(len(on))])
+    start = guesses[..., kind[into]]
+    middle = law(noisy, np.full(len(into), 0.15))
+    known = law(value[into][on], np.zeros(len(on)))
     reach = first[kind[into]]
     wave = Wave(
-        size, location, scale, np.bincount(kind, minlength=81) / size, kind[into],
-        np.concatenate([np.arange(len(into)), on]), np.concatenate([start, middle[:, on]], axis=1),
-        np.concatenate([middle, known], axis=1), np.concatenate([reach, (reach * second)[on]]),
+        size, guesses, np.bincount(kind, minlength=81) / size, first, kind[into],
+        np.concatenate([np.arange(len(into)), on]), np.concatenate([start, middle[..., on]], axis=-1),
+        np.concatenate([middle, known], axis=-1), np.concatenate([reach, (reach * second)[on]]),
     )  # fmt: skip
     return wave, value
 
@@ -56,8 +61,8 @@ def test_complete_knowledge_is_the_empirical_distribution() -> None:
     values = rng.normal(size=500).round(1)
     every = np.arange(500)
     wave = Wave(
-        500, np.zeros(1), np.ones(1), np.ones(1), 0 * every, every, np.array([[0.0] * 500, [1.0] * 500]),
-        np.stack([values, np.zeros(500)]), np.ones(500),
+        500, law(np.zeros(1), np.ones(1)), np.ones(1), np.ones(1), 0 * every, every, law(np.zeros(500), np.ones(500)),
+        law(values, np.zeros(500)), np.ones(500),
     )  # fmt: skip
     x = np.array([-1.0, 0.0, 0.5])
     mean, error = distribution([wave], x)
@@ -72,13 +77,12 @@ def test_follows_the_scale_of_the_values_and_no_order(seed: int, scale: float, s
     wave, _ = pool(np.random.default_rng(seed), 500)
     order = np.random.default_rng(seed + 1).permutation(len(wave.draw))
 
-    def moved(law: np.ndarray) -> np.ndarray:
-        return np.stack([scale * law[0] + shift, scale * law[1]])
+    def moved(known: np.ndarray) -> np.ndarray:
+        return np.stack([known[0], scale * known[1] + shift, scale * known[2]])
 
-    location, spread = moved(np.stack([wave.location, wave.scale]))
     other = Wave(
-        wave.size, location, spread, wave.share, wave.kind, wave.draw[order], moved(wave.before)[:, order],
-        moved(wave.after)[:, order], wave.inclusion[order],
+        wave.size, moved(wave.first), wave.share, wave.entry, wave.kind, wave.draw[order],
+        moved(wave.before)[..., order], moved(wave.after)[..., order], wave.inclusion[order],
     )  # fmt: skip
     x = np.linspace(-2, 2, 9)
     for one, two in zip(distribution([wave], x), distribution([other], scale * x + shift), strict=True):
@@ -119,9 +123,9 @@ def test_refuses_what_is_no_probability() -> None:
     with pytest.raises(DataError, match="inclusion"):
         Wave(
             100,
-            wave.location,
-            wave.scale,
+            wave.first,
             wave.share,
+            wave.entry,
             wave.kind,
             wave.draw,
             wave.before,
@@ -132,7 +136,32 @@ def test_refuses_what_is_no_probability() -> None:
 
 def test_the_chance_of_a_known_value_is_a_step() -> None:
     x = np.array([0.2])
-    assert chance(x, np.array([0.2, 0.3]), np.zeros(2)).tolist() == [1.0, 0.0]
-    soft = chance(np.linspace(-9, 9, 50), np.zeros(1), np.ones(1))
+    assert chance(x, law(np.array([0.2, 0.3]), np.zeros(2))).tolist() == [[1.0, 0.0]]
+    soft = chance(np.linspace(-9, 9, 50), law(np.zeros(1), np.ones(1)))[:, 0]
     assert (np.diff(soft) > 0).all()
     assert soft[0] + soft[-1] == pytest.approx(1)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_a_mixture_lies_between_its_parts_and_grows(seed: int, parts: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.ones(parts), size=3).T
+    mixed = np.stack([weights, rng.normal(size=(parts, 3)), rng.exponential(size=(parts, 3))])
+    x = np.linspace(-5, 5, 41)
+    each = below(x, np.stack([np.ones_like(weights), *mixed[1:]]))
+    found = chance(x, mixed)
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (found >= each.min(1) - 1e-12).all()
+    assert (found <= each.max(1) + 1e-12).all()
+
+
+def test_rare_values_that_were_not_met_do_not_make_it_too_sure() -> None:
+    size, rare = 10_000, 0.01
+    first = np.array([[1 - rare, rare], [0.9, 0.5], [0.01, 0.01]])[..., None]
+    none = np.zeros(0, int)
+    empty = np.zeros((3, 2, 0))
+    wave = Wave(size, first, np.ones(1), np.full(1, 0.02), none, none, empty, empty, np.zeros(0))
+    mean, error = distribution([wave], np.array([0.7]))
+    assert mean[0] == pytest.approx(rare)
+    assert error[0] == pytest.approx(np.sqrt(rare * (1 - rare) * (1 / 0.02 - 1) / size))
