@@ -196,11 +196,12 @@ def staged_interval(
 ) -> tuple[float, Interval]:
     """Return the estimated `p`-quantile and its interval: the numbers at which ``F = p`` is not rejected.
 
-    Quantiles are those of Student's law with as many degrees of freedom as equally large corrections would have the
-    variance, less one (Satterthwaite, Biometrics Bulletin 2, 1946): where few rare ones make up the estimate, so that its
-    error is not known well either, the interval is wider. The standard error is that at the number, but at least that at the estimate: where few events decide, a number may
-    look sure because the rare ones that tell otherwise were not met. Each end is the first number outwards that is
-    rejected: ``F`` grows, so numbers beyond it are worse, though few looks there may leave them unrejected.
+    Quantiles are those of Student's law with as many degrees of freedom as equally large corrections would have that
+    vary as much, less one (Satterthwaite, Biometrics Bulletin 2, 1946): where a few large ones make up the estimate,
+    its error is not known well either. The standard error is that at the number, but at least that at the estimate:
+    where few events decide, a number may look sure because the rare ones that tell otherwise were not met. Each end is
+    the first number outwards that is rejected: ``F`` grows, so numbers beyond it are worse, though few looks there may
+    leave them unrejected.
 
     Parameters
     ----------
