@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtri
 
-from kppstat.prediction.curve import between
+from kppstat.prediction.curve import PLACES, between
 from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
@@ -35,6 +35,10 @@ def scores(
     followed = np.flatnonzero(law.followed)
     if len(followed) < len(flat):
         flat = flat[followed]
+    moving, middle = places[followed], law.mean.astype(np.float32).reshape(-1)
+    bends = np.zeros((len(PLACES), len(middle)), np.float32)
+    if law.bend is not None:
+        bends[:, places] = law.bend.reshape(len(law.bend), -1)
     rng = np.random.default_rng([seed, 1])
     basis = _leading(flat, rng)
     half = -(-draws // 2)
@@ -45,14 +49,13 @@ def scores(
         count = min(at_once, half - begin)
         z = rng.standard_normal((r, count), dtype=np.float32)
         z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
+        # An instance and its mirror image, which is as likely.
+        at = np.zeros(2 * count) if law.along is None else np.concatenate([law.along @ z, -law.along @ z])
+        values = between(at).astype(np.float32) @ bends
+        values += middle
         apart = z.T @ flat.T
-        apart = np.concatenate([apart, -apart])  # an instance and its mirror image, which is as likely
-        values = np.tile(law.mean.astype(np.float32).reshape(-1), (2 * count, 1))
-        values[:, places[followed]] += apart
-        if law.along is not None and law.bend is not None:
-            at = law.along @ z
-            bend = law.bend.reshape(len(law.bend), -1)
-            values[:, places] += between(np.concatenate([at, -at])).astype(np.float32) @ bend
+        values[:count, moving] += apart
+        values[count:, moving] -= apart
         rows = np.broadcast_to(np.arange(n), (2 * count, n)).reshape(-1)
         parts.append(score(values.reshape(2 * count * n, outputs), rows).reshape(2 * count, n))
     return np.concatenate(parts)[:draws]
