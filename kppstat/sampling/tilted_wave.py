@@ -103,8 +103,7 @@ class Recorder:
         count = len(self.ids)
         prior = self._first[..., self._kind]
         law = prior.copy()
-        entry = self._inclusion
-        reach = entry[self._kind]  # probability of having come so far
+        reach = self._inclusion[self._kind]  # probability of having come so far
         alive = np.arange(count)
         steps: list[tuple[np.ndarray, ...]] = []
         self.by_stage = np.zeros(len(sizes))
@@ -121,8 +120,7 @@ class Recorder:
             expected = price * float((now / came).sum()) * self.plan.onward[stage]
             left = max(self.plan.most - self.cost, 0.0)
             if expected > left:
-                thinned = max(0.95 * left / expected, 1e-9)
-                now, entry = now * thinned, entry * (1.0 if stage else thinned)
+                now = now * max(0.95 * left / expected, 1e-9)
             go = self._chosen(now / came, stage)
             alive = alive[go]
             reach[alive] = now[go]
@@ -150,7 +148,6 @@ class Recorder:
             self._size,
             self._first,
             self._share,
-            entry,
             self._kind,
             draw,
             before_law,

@@ -113,8 +113,6 @@ class Wave:
         First guesses, as `below` takes them; draws of one kind share theirs.
     share : ndarray, shape (kinds,)
         Share of the pool that is of each kind, adding to 1.
-    entry : ndarray, shape (kinds,)
-        Probability with which a draw of each kind comes to the first stage.
     kind : ndarray of int, shape (draws,)
         Of the draws that came to the first stage.
     draw : ndarray of int, shape (steps,)
@@ -130,7 +128,6 @@ class Wave:
     size: int
     first: np.ndarray
     share: np.ndarray
-    entry: np.ndarray
     kind: np.ndarray
     draw: np.ndarray
     before: np.ndarray
@@ -152,11 +149,7 @@ class Wave:
         return out
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the estimate of ``F`` at each point and its variance, shape (points,).
-
-        The variance is that of what was met, but at least what the first guesses let expect had each draw that came
-        been known at once: rare values that were not met would make it too small.
-        """
+        """Return the estimate of ``F`` at each point and its variance, shape (points,)."""
         mean, variance = np.empty(len(x)), np.empty(len(x))
         block = max(1, _BLOCK // max(len(self.kind), 1))
         for start in range(0, len(x), block):
@@ -166,8 +159,7 @@ class Wave:
             first = guess @ self.share
             mean[part] = first + extra.sum(1) / self.size
             square = (guess**2) @ self.share + (extra**2 + 2 * extra * guess[:, self.kind]).sum(1) / self.size
-            expected = (guess * (1 - guess)) @ (self.share * (1 / self.entry - 1))
-            variance[part] = np.maximum(square - mean[part] ** 2, expected) / self.size
+            variance[part] = np.maximum(square - mean[part] ** 2, 0) / self.size
         return mean, variance
 
 
@@ -223,7 +215,7 @@ def staged_interval(
     >>> every = np.arange(4000)
     >>> one = np.ones((1, 4000))
     >>> flat, known = np.stack([one, 0 * one, one]), np.stack([one, a[None], 0 * one])
-    >>> wave = Wave(4000, flat[..., :1], np.ones(1), np.ones(1), 0 * every, every, flat, known, np.ones(4000))
+    >>> wave = Wave(4000, flat[..., :1], np.ones(1), 0 * every, every, flat, known, np.ones(4000))
     >>> q, interval = staged_interval([wave], 0.1, 0.95, low=-6, high=6)
     >>> -1.2816 in interval, interval.half_width < 0.1
     (True, True)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ def pool(
     known = law(value[into][on], np.zeros(len(on)))
     reach = first[kind[into]]
     wave = Wave(
-        size, guesses, np.bincount(kind, minlength=81) / size, first, kind[into],
+        size, guesses, np.bincount(kind, minlength=81) / size, kind[into],
         np.concatenate([np.arange(len(into)), on]), np.concatenate([start, middle[..., on]], axis=-1),
         np.concatenate([middle, known], axis=-1), np.concatenate([reach, (reach * second)[on]]),
     )  # fmt: skip
@@ -61,7 +63,7 @@ def test_complete_knowledge_is_the_empirical_distribution() -> None:
     values = rng.normal(size=500).round(1)
     every = np.arange(500)
     wave = Wave(
-        500, law(np.zeros(1), np.ones(1)), np.ones(1), np.ones(1), 0 * every, every, law(np.zeros(500), np.ones(500)),
+        500, law(np.zeros(1), np.ones(1)), np.ones(1), 0 * every, every, law(np.zeros(500), np.ones(500)),
         law(values, np.zeros(500)), np.ones(500),
     )  # fmt: skip
     x = np.array([-1.0, 0.0, 0.5])
@@ -81,7 +83,7 @@ def test_follows_the_scale_of_the_values_and_no_order(seed: int, scale: float, s
         return np.stack([known[0], scale * known[1] + shift, scale * known[2]])
 
     other = Wave(
-        wave.size, moved(wave.first), wave.share, wave.entry, wave.kind, wave.draw[order],
+        wave.size, moved(wave.first), wave.share, wave.kind, wave.draw[order],
         moved(wave.before)[..., order], moved(wave.after)[..., order], wave.inclusion[order],
     )  # fmt: skip
     x = np.linspace(-2, 2, 9)
@@ -125,7 +127,6 @@ def test_refuses_what_is_no_probability() -> None:
             100,
             wave.first,
             wave.share,
-            wave.entry,
             wave.kind,
             wave.draw,
             wave.before,
@@ -156,12 +157,11 @@ def test_a_mixture_lies_between_its_parts_and_grows(seed: int, parts: int) -> No
     assert (found <= each.max(1) + 1e-12).all()
 
 
-def test_rare_values_that_were_not_met_do_not_make_it_too_sure() -> None:
-    size, rare = 10_000, 0.01
-    first = np.array([[1 - rare, rare], [0.9, 0.5], [0.01, 0.01]])[..., None]
-    none = np.zeros(0, int)
-    empty = np.zeros((3, 2, 0))
-    wave = Wave(size, first, np.ones(1), np.full(1, 0.02), none, none, empty, empty, np.zeros(0))
-    mean, error = distribution([wave], np.array([0.7]))
-    assert mean[0] == pytest.approx(rare)
-    assert error[0] == pytest.approx(np.sqrt(rare * (1 - rare) * (1 / 0.02 - 1) / size))
+def test_where_one_draw_makes_up_the_error_the_interval_knows_that_its_error_is_not_known() -> None:
+    wave, _ = pool(np.random.default_rng(7), 3000)
+    at = np.array([-1.2816])
+    heaviest = np.abs(wave.corrections(at)[0]).argmax()
+    rare = replace(wave, inclusion=np.where(wave.draw == heaviest, wave.inclusion / 40, wave.inclusion))
+    (_, steady), (_, wide) = (staged_interval([w], 0.1, 0.95, low=-8, high=8) for w in (wave, rare))
+    (_, error), (_, larger) = (distribution([w], at) for w in (wave, rare))
+    assert wide.half_width / steady.half_width > 2 * larger[0] / error[0]
