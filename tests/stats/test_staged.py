@@ -1,9 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from kppstat.errors import DataError
 from kppstat.stats.staged import Wave, below, chance, distribution, staged_interval, staged_quantile
@@ -157,11 +156,13 @@ def test_a_mixture_lies_between_its_parts_and_grows(seed: int, parts: int) -> No
     assert (found <= each.max(1) + 1e-12).all()
 
 
-def test_where_one_draw_makes_up_the_error_the_interval_knows_that_its_error_is_not_known() -> None:
-    wave, _ = pool(np.random.default_rng(7), 3000)
-    at = np.array([-1.2816])
-    heaviest = np.abs(wave.corrections(at)[0]).argmax()
-    rare = replace(wave, inclusion=np.where(wave.draw == heaviest, wave.inclusion / 40, wave.inclusion))
-    (_, steady), (_, wide) = (staged_interval([w], 0.1, 0.95, low=-8, high=8) for w in (wave, rare))
-    (_, error), (_, larger) = (distribution([w], at) for w in (wave, rare))
-    assert wide.half_width / steady.half_width > 2 * larger[0] / error[0]
+def test_where_few_draws_make_up_the_error_ends_are_as_far_as_students_law_says() -> None:
+    wave, _ = pool(np.random.default_rng(8), 60)
+    quantile, interval = staged_interval([wave], 0.3, 0.95, low=-8, high=8)
+    square = wave.corrections(np.array([quantile]))[0] ** 2
+    needed = student.ppf(0.975, square.sum() ** 2 / (square**2).sum() - 1)
+    mean, error = distribution([wave], np.linspace(quantile, interval.high, 400))
+    ratio = (mean - 0.3) / np.maximum(error, error[0])
+    assert needed > 2.1  # what a normal law says is 1.96
+    assert ratio[-1] >= needed
+    assert ratio[:-2].max() < needed
