@@ -8,8 +8,8 @@ same population, over the cost.
 
     python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 40] [--case 0 1 2 3]
 
-Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2`` and 24
-repetitions, but for the noise-trained LeNet (``--case 0`` and 12) and the small ResNet at sigma 0.02 (``--case 0``).
+Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2`` and
+24 repetitions, but for the noise-trained LeNet (``--case 0`` and 12) and the small ResNet at sigma 0.02 (``--case 0``).
 """
 
 from __future__ import annotations
