@@ -46,7 +46,7 @@ class HiddenMass:
         ids : ndarray of int
             All instances of the nominal share of a wave.
         blind : ndarray of bool
-            Whether the surrogate saw no reason to look at them; the others cannot be hidden failures.
+            Whether the surrogate has them looked at less often than the average; the others are not hidden.
         share : float
             Of all instances that are blind, about, as found elsewhere.
         most : float

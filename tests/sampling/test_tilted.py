@@ -125,6 +125,19 @@ def test_a_surrogate_that_knows_makes_it_cheaper() -> None:
     assert factors["steep"] > 1.5 * factors["useless"]
 
 
+@pytest.mark.parametrize(("law", "least", "most"), [("steep", 0.4, 0.95), ("useless", 0.0, 0.0)])
+def test_places_that_are_looked_at_less_are_blind_and_none_where_all_are_alike(
+    law: str, least: float, most: float
+) -> None:
+    world = World(LAWS[law])
+    estimator = tilted(world, max_evaluations=80)
+    last(estimator, world.reveal)
+    first = estimator._waves[0]
+    assert least <= first.blind_share <= most
+    places = world.pool(77, 0, 20_000)
+    assert first.blind(places).mean() == pytest.approx(first.blind_share, abs=0.02)
+
+
 def test_stays_within_the_budget_and_counts_every_score() -> None:
     world, asked = World(steep), 0
 

@@ -11,14 +11,14 @@ from kppstat.stats.staged import LOGISTIC, chance
 
 
 class Known(Looks):
-    """Looks whose estimates and their noise are given."""
+    """Looks whose estimates and their noise are given; performances away from 0 are noisier."""
 
     def __init__(self, estimates: np.ndarray, noise: np.ndarray) -> None:
         self.ledger = SimpleNamespace(book=SimpleNamespace(estimates=lambda _: estimates))  # type: ignore[assignment]
         self._noise = noise
 
     def variance(self, ids: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
-        return self._noise
+        return self._noise if truth is None else self._noise * (1 + np.abs(truth))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
@@ -30,7 +30,8 @@ def test_what_is_known_after_a_look_follows_from_bayes_rule(seed: int, parts: in
     prior = np.stack([weight, location, spread / LOGISTIC])[..., None]
     weights, means, scales = Known(estimate, noise).law(np.arange(1), prior)
     grid = np.linspace(-12, 12, 20_001)
-    density = (weight * norm.pdf(grid[:, None], location, spread)).sum(1) * norm.pdf(estimate, grid, np.sqrt(noise))
+    looked = norm.pdf(estimate, grid[:, None], np.sqrt(noise * (1 + np.abs(location))))
+    density = (weight * norm.pdf(grid[:, None], location, spread) * looked).sum(1)
     density /= density.sum()
     mean = (weights * means).sum()
     assert mean == pytest.approx(density @ grid, abs=1e-6)
