@@ -10,6 +10,8 @@ same population, over the cost.
 
 Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2`` and
 24 repetitions, but for the noise-trained LeNet (``--case 0`` and 12) and the small ResNet at sigma 0.02 (``--case 0``).
+With ``--guarantee anytime`` instances are audited, audited sampling without tilting runs beside it with that guarantee,
+and the rows go to benchmarks/results/tilted_anytime.csv; what is there was made with ``--case 0 2`` and 20 repetitions.
 """
 
 from __future__ import annotations
@@ -27,13 +29,18 @@ from benchmarks.replay import Replay
 from benchmarks.table import write_table
 from kppstat.engine import Evaluation, Move, Task
 from kppstat.runs import Reveal
+from kppstat.sampling.audited import Audited
 from kppstat.sampling.question import Question
 from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_slopes import passes
 
-OUT = Path(__file__).parent / "results" / "tilted_replay.csv"
+RESULTS = Path(__file__).parent / "results"
 #: Percent, and instances of plain Monte Carlo whose width is asked for.
 CASES = ((1.0, 8000), (1.0, 20_000), (0.1, 20_000), (0.1, 60_000))
+
+#: Evaluations that a run with a guarantee may spend.
+_MOST = 5000
 
 
 class Placed:
@@ -65,6 +72,24 @@ class Placed:
             member = self._nominal(task.index) if task.move is None else self._member[task.move.place.tobytes()]
             scores = self.replay.scores(member)
             yield Evaluation(task.index, task.rows, scores if task.rows is None else scores[task.rows], 0.0)
+
+
+@dataclass(frozen=True)
+class Anytime:
+    replay: str
+    k: float
+    half_width: float
+    repetition: int
+    method: str
+    cost: float
+    width: float
+    plain: float
+    factor: float
+    tilt: float
+    instances: int
+    covered: bool
+    converged: bool
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,50 @@ def measure(replay: Replay, places: np.ndarray, k: float, half_width: float, rep
     )  # fmt: skip
 
 
+def measure_anytime(replay: Replay, places: np.ndarray, k: float, half_width: float, repetition: int) -> list[Anytime]:
+    """Run both methods whose intervals hold whenever one stops."""
+    question = Question(k=k, seed=repetition, guarantee="anytime", max_evaluations=_MOST)
+    space = Placed(replay, places, repetition)
+    tilted = TiltedAudits(question, half_width, space, inputs=space.inputs)
+    rows = []
+    for estimator in (tilted, Audited(question, half_width, inputs=space.inputs)):
+        begun = time.process_time()
+        *_, end = estimator.states(space.reveal)
+        plain = replay.plain_size(end.high - end.low, k)
+        tilt = max(float(r.inclusion.max()) / r.least for r in tilted._rounds) if estimator is tilted else 1.0
+        covered = end.low <= replay.kpp(k) + 1e-12 and replay.kpp(k) <= end.high + 1e-12
+        rows.append(
+            Anytime(
+                replay.name,
+                k,
+                half_width,
+                repetition,
+                estimator.name,
+                end.evaluations,
+                end.high - end.low,
+                plain,
+                plain / end.evaluations,
+                tilt,
+                end.instances,
+                covered,
+                end.converged,
+                time.process_time() - begun,
+            )
+        )
+    return rows
+
+
+def told_anytime(rows: list[Anytime]) -> str:
+    """Return what both methods took."""
+    parts = []
+    for method in ("tilted", "audited"):
+        mine = [r for r in rows if r.method == method]
+        factor, cost, seconds = (float(np.median([asdict(r)[n] for r in mine])) for n in ("factor", "cost", "seconds"))
+        covered = sum(r.covered for r in mine)
+        parts.append(f"{method} {factor:.1f} (cost {cost:.0f}, {seconds:.1f} s, {covered} of {len(mine)} held)")
+    return f"{rows[0].replay}: k = {rows[0].k:g}: " + ", ".join(parts)
+
+
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,18 +186,27 @@ def main() -> int:
     parser.add_argument("--directions", type=int, default=8)
     parser.add_argument("--only", default="", help="part of the name of a replay")
     parser.add_argument("--case", type=int, nargs="*", default=list(range(len(CASES))))
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--guarantee", choices=("asymptotic", "anytime"), default="asymptotic")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    rows = []
+    rows: list[Row] = []
+    both: list[Anytime] = []
+    out = given.out or RESULTS / f"tilted_{'replay' if given.guarantee == 'asymptotic' else 'anytime'}.csv"
     for path in sorted(given.replay.glob("*.npz")):
         if given.only not in path.stem:
             continue
         replay, places = Replay(path), coordinates(path, given.directions)
         for k, plain in (CASES[i] for i in given.case):
             half = replay.plain_width(plain, k) / 2
+            if given.guarantee == "anytime":
+                pairs = [measure_anytime(replay, places, k, half, r) for r in range(given.repetitions)]
+                both += (here := [row for pair in pairs for row in pair])
+                write_table(both, out)
+                print(told_anytime(here), flush=True)
+                continue
             mine = [measure(replay, places, k, half, r) for r in range(given.repetitions)]
             rows += mine
-            write_table(rows, given.out)
+            write_table(rows, out)
             middle = {n: float(np.median([asdict(r)[n] for r in mine])) for n in ("cost", "width", "waves")}
             lower, factor, upper = np.quantile([r.factor for r in mine], [0.25, 0.5, 0.75])
             print(

@@ -123,8 +123,8 @@ class Aim:
         not_above, not_below = for_low < self._needed[0], for_high < self._needed[1]
         above = open_ & ~fresh & not_above & (estimate + _HOPE * error > self.low)
         below = open_ & ~fresh & not_below & (estimate - _HOPE * error < self.high) & self.watch_high
-        lower, more_above = _best(estimate - self.low, error, ledger.above - ledger.low, ledger.rate_above)
-        upper, more_below = _best(self.high - estimate, error, ledger.high - ledger.below, ledger.rate_below)
+        lower, more_above = best_bets(estimate - self.low, error, ledger.above - ledger.low, ledger.rate_above)
+        upper, more_below = best_bets(self.high - estimate, error, ledger.high - ledger.below, ledger.rate_below)
         more_above = (self._needed[0] - for_low) * more_above
         more_below = (self._needed[1] - for_high) * more_below
         lean = np.where(estimate > (self.low + self.high) / 2, more_above, more_below)
@@ -176,7 +176,7 @@ class Aim:
         return (low, high) != (self.low, self.high)
 
 
-def _best(
+def best_bets(
     distance: np.ndarray, error: np.ndarray, planned: np.ndarray, rate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the strategy planned for the nearest distance, and inputs per unit of evidence with it."""

@@ -27,8 +27,9 @@ from kppstat.sampling.monte_carlo import MonteCarlo
 from kppstat.sampling.policy import chosen, saving
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
-from kppstat.sampling.subset import SubsetSimulation, SubsetSpace
+from kppstat.sampling.subset import SubsetSpace
 from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_slopes import require_gradients
 from kppstat.sampling.tilted_space import NetworkSpace
 
@@ -221,13 +222,13 @@ class Study:
         require_gradients(self.engine.evaluator, self.model.graph)
         keep = None if self.journal is None else self.journal.keep
         budget = math.inf if self.question.max_evaluations is None else self.question.max_evaluations
-        if method == "subset":
-            searched = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p, budget=budget)
-            return SubsetSimulation(
-                self.question, self.half_width, searched, inputs=inputs, low=low, high=high, first=first
-            )
         space = NetworkSpace(self.engine, self.model.graph, first, keep, budget=budget)
-        return Tilted(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first)
+        if method == "subset":
+            space = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p, budget=budget)
+        kind = TiltedAudits if self.question.guarantee == "anytime" else Tilted
+        tilted = kind(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first)
+        tilted.name = method
+        return tilted
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width

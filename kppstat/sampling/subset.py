@@ -25,11 +25,10 @@ from kppstat.engine import Engine, Task
 from kppstat.graph import Graph
 from kppstat.noise.philox import permutation
 from kppstat.runs import Reveal
-from kppstat.sampling.tilted import Tilted
 from kppstat.sampling.tilted_slopes import Point
 from kppstat.sampling.tilted_space import NetworkSpace
 
-__all__ = ["Chain", "SubsetSimulation", "SubsetSpace", "descend"]
+__all__ = ["Chain", "SubsetSpace", "descend"]
 
 _POPULATION, _KEPT, _MOST_LEVELS = 100, 0.2, 8
 #: Share of the inputs, and at least so many.
@@ -161,9 +160,3 @@ class SubsetSpace(NetworkSpace):
         worst = sorted(distinct.values(), key=lambda chain: (chain.performance, chain.mix))[: count // 2]
         nominal = super()._points(reveal, count - len(worst))
         return [*nominal, *((number, chain.mix) for chain in worst)]
-
-
-class SubsetSimulation(Tilted):
-    """Tilted sampling whose directions come from subset simulation: its space is a `SubsetSpace`; see the module."""
-
-    name = "subset"

@@ -33,7 +33,7 @@ from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
 from kppstat.sampling.tilted_wave import Plan, Recorder
-from kppstat.stats.interval import Interval
+from kppstat.stats.interval import Guarantee, Interval
 from kppstat.stats.staged import Wave, distribution, staged_interval
 
 PILOT = 16
@@ -111,7 +111,7 @@ class Tilted:
         If scores have no bounds, or a stronger guarantee is asked for.
     """
 
-    name = "tilted"
+    guarantee: Guarantee = "asymptotic"
 
     def __init__(
         self,
@@ -125,13 +125,14 @@ class Tilted:
         first: int = 0,
     ) -> None:
         require_bounds(low, high)
-        if question.guarantee not in (None, "asymptotic"):
+        if question.guarantee not in (None, self.guarantee):
             raise SettingError(
-                f"tilted sampling has an asymptotic interval with an exact bound beside it, and none that is "
-                f"{question.guarantee}",
+                f"tilted sampling has intervals that are asymptotic or anytime, and none that is {question.guarantee}",
                 where="--guarantee",
-                remedy="Use --method audited, or leave out --guarantee",
+                remedy="Use --guarantee anytime, which promises more, or --method audited",
             )
+        #: The method's name: ``subset`` where failures were searched for first (`kppstat.sampling.subset`).
+        self.name = "tilted"
         self._question, self._space, self._inputs, self._first = question, space, inputs, first
         self._low, self._high = low, high
         self._half = half_width / (high - low)
@@ -139,7 +140,7 @@ class Tilted:
         self._pilot: list[float] = []
         self._looks: Looks | None = None
         self._waves: list[Recorder] = []
-        self._kpp, self._interval = math.nan, Interval(-math.inf, math.inf, question.confidence, "asymptotic")
+        self._kpp, self._interval = math.nan, Interval(-math.inf, math.inf, question.confidence, self.guarantee)
         self._events = self._largest = 0.0
         self._hidden: HiddenMass | None = None
         self._before = (0.0, math.inf)  # cost and half-width after the wave before
@@ -366,7 +367,7 @@ class Tilted:
             kpp=self._score(self._kpp),
             low=self._score(self._interval.low),
             high=self._score(self._interval.high),
-            guarantee="asymptotic",
+            guarantee=self.guarantee,
             phase=phase,
             expected=self._expected,
             done=done,

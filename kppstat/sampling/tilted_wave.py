@@ -14,27 +14,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kppstat.noise.philox import words
 from kppstat.sampling.tilted_ledger import Looks, stages
+from kppstat.sampling.tilted_pool import LEAST, MOST, Kinds, uniforms
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
 from kppstat.stats.staged import LOGISTIC, Wave, below
 
 __all__ = ["Plan", "Recorder"]
 
-_KINDS = 400
-_KIND_POOL = 4093  # number of the pool that the kinds are made from; no wave has it
-_CHUNK = 1 << 17
-#: Draws of the pool that lie below the percentile, for each evaluation and in all; and draws in any case.
-_PER_EVENT, _EVENTS, _LEAST, _MOST = 5.0, (200.0, 2000.0), 20_000, 20_000_000
+#: Draws of the pool that lie below the percentile, for each evaluation and in all.
+_PER_EVENT, _EVENTS = 5.0, (200.0, 2000.0)
 #: Of the expected cost of first looks, for the nominal share.
 NOMINAL = 0.25
 #: Of the mean inclusion, below which places are blind: not quite all, so that no place is where all are alike.
 _BLIND = 0.99
 #: An instance goes on with at least this probability, whatever little is known of it says.
 CARRY = 0.06
-#: Streams of random words, one for each purpose; instances never draw from them.
-_COINS = (1 << 24) - 4096
 
 
 @dataclass(frozen=True)
@@ -183,12 +178,12 @@ class Recorder:
 
     def blind(self, places: np.ndarray) -> np.ndarray:
         """Say at which places instances are looked at less often than they would be if all were alike."""
-        return self._blind[np.searchsorted(self._edges, self.surrogate.location(places), side="right")]
+        return self._blind[self._kinds.kind(self.surrogate.location(places))]
 
     @property
     def blind_share(self) -> float:
         """Share of such places, found from those that kinds are made from."""
-        return float(self._kind_share[self._blind].sum())
+        return float(self._kinds.share[self._blind].sum())
 
     # -- the pool -------------------------------------------------------------------------------------------------
 
@@ -196,29 +191,13 @@ class Recorder:
         """Draw the pool, sort it into kinds, and choose who becomes an instance."""
         plan, sizes = self.plan, stages(self.looks.inputs)
         per_event = np.clip(_PER_EVENT * plan.cost, *_EVENTS)
-        self._size = int(np.clip(per_event / min(plan.p, 1 - plan.p), _LEAST, _MOST))
-        shares, chosen = np.zeros(_KINDS), []
-        # Kinds come from other places, so that they are fixed before those that count are drawn.
-        location = self.surrogate.location(self.space.pool(_KIND_POOL, 0, min(_CHUNK, self._size)))
-        self._edges = edges = _edges(location)
-        self._location = _middles(location, edges)
-        self._first = self.surrogate.law(self._location)
-        kind = np.searchsorted(edges, location, side="right")
-        self._kind_share = np.bincount(kind, minlength=_KINDS) / len(location)
-        self._plan_inclusion(self._kind_share, sizes)
-        for start in range(0, self._size, _CHUNK):
-            count = min(_CHUNK, self._size - start)
-            places = self.space.pool(plan.number, start, count)
-            location = self.surrogate.location(places)
-            kind = np.searchsorted(edges, location, side="right")
-            shares += np.bincount(kind, minlength=_KINDS)
-            coin = self._uniform(start, count)
-            into = np.flatnonzero(coin < self._inclusion[kind])
-            chosen.append((places[into], kind[into], coin[into] < self._floor))
-        self._share = shares / self._size
-        self.places = np.concatenate([c[0] for c in chosen])
-        self._kind = np.concatenate([c[1] for c in chosen])
-        self.nominal = np.concatenate([c[2] for c in chosen])
+        self._size = int(np.clip(per_event / min(plan.p, 1 - plan.p), LEAST, MOST))
+        self._kinds = Kinds.of(self.space, self.surrogate, self._size)
+        self._first = self.surrogate.law(self._kinds.location)
+        self._plan_inclusion(self._kinds.share, sizes)
+        drawn = self._kinds.draw(plan.number, self._size, self._inclusion, self.seed, self.first)
+        self._share, self._kind, self.places = drawn.share, drawn.kind, drawn.places
+        self.nominal = drawn.coin < self._floor
         self.ids = self.looks.add([self.space.move(place) for place in self.places])
 
     def _plan_inclusion(self, shares: np.ndarray, sizes: list[int]) -> None:
@@ -226,7 +205,7 @@ class Recorder:
         plan, price = self.plan, sizes[0] / self.looks.inputs
         per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
-        noise = self.looks.first_noise(self._location, sizes[0])
+        noise = self.looks.first_noise(self._kinds.location, sizes[0])
         self._floor = min(1.0, NOMINAL * looks)
 
         def inclusion(strength: float) -> np.ndarray:
@@ -242,37 +221,12 @@ class Recorder:
 
     # -- chance ----------------------------------------------------------------------------------------------------
 
-    def _uniform(self, start: int, count: int) -> np.ndarray:
-        """Return uniform numbers for draws of the pool."""
-        drawn = words(self.seed, self.first + start // _CHUNK, _COINS + self.plan.number * 16, 2 * count)
-        return _unit(drawn)
-
     def _chosen(self, chances: np.ndarray, stage: int) -> np.ndarray:
         """Say who goes on to a stage: each with its own chance, and in all as many as expected, give or take one.
 
         Systematic sampling: Särndal, Swensson & Wretman, Model Assisted Survey Sampling (1992), chapter 3. The order
         is that of the pool, which is random. Independent coins would let the cost stray from the plan.
         """
-        offset = _unit(words(self.seed, self.first, _COINS + self.plan.number * 16 + 1 + stage, 2))[0]
+        offset = uniforms(self.seed, self.first, self.plan.number * 16 + 1 + stage, 1)[0]
         turns = np.floor(np.cumsum(chances) + offset)
         return np.asarray((np.diff(turns, prepend=0.0) > 0) | (chances >= 1))
-
-
-def _unit(drawn: np.ndarray) -> np.ndarray:
-    """Return uniform numbers in [0, 1) from pairs of words."""
-    return np.asarray((drawn[0::2].astype(np.float64) * 2.0**32 + drawn[1::2]) * 2.0**-64)
-
-
-def _edges(location: np.ndarray) -> np.ndarray:
-    """Return what parts the kinds: finer in the lower tail, which few draws make up."""
-    levels = np.unique(np.concatenate([np.geomspace(1e-5, 0.5, _KINDS // 2), np.linspace(0.5, 1, _KINDS // 2)]))
-    return np.quantile(location, levels[: _KINDS - 1])
-
-
-def _middles(location: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the mean of each kind, and the nearest edge of kinds that are empty."""
-    kind = np.searchsorted(edges, location, side="right")
-    count = np.bincount(kind, minlength=_KINDS)
-    total = np.bincount(kind, location, _KINDS)
-    near = np.append(edges, edges[-1])[np.minimum(np.arange(_KINDS), len(edges))]
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), near))

@@ -14,6 +14,7 @@ from kppstat.runs import Journal, Reveal
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
 from kppstat.sampling.tilted import Tilted
+from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_surrogate import Quadratic
 
 INPUTS = 400
@@ -83,9 +84,13 @@ def useless(places: np.ndarray, luck: np.ndarray) -> np.ndarray:
 LAWS: dict[str, Law] = {"steep": steep, "useless": useless}
 
 
+both_guarantees = pytest.mark.parametrize("guarantee", ["asymptotic", "anytime"])
+
+
 def tilted(world: World, half_width: float = 0.02, **question: object) -> Tilted:
     asked = Question(**{"k": 1.0, "guarantee": "asymptotic", "seed": world.seed, **question})  # type: ignore[arg-type]
-    return Tilted(asked, half_width, world, inputs=world.inputs)
+    kind = TiltedAudits if asked.guarantee == "anytime" else Tilted
+    return kind(asked, half_width, world, inputs=world.inputs)
 
 
 def last(estimator: Tilted, reveal: Reveal) -> State:
@@ -138,7 +143,8 @@ def test_places_that_are_looked_at_less_are_blind_and_none_where_all_are_alike(
     assert first.blind(places).mean() == pytest.approx(first.blind_share, abs=0.02)
 
 
-def test_stays_within_the_budget_and_counts_every_score() -> None:
+@both_guarantees
+def test_stays_within_the_budget_and_counts_every_score(guarantee: str) -> None:
     world, asked = World(steep), 0
 
     def counting(tasks: Iterable[Task]) -> Iterator[Evaluation]:
@@ -149,7 +155,7 @@ def test_stays_within_the_budget_and_counts_every_score() -> None:
 
     for budget in (30, 120):
         asked = 0
-        end = last(tilted(world, 1e-9, max_evaluations=budget), counting)
+        end = last(tilted(world, 1e-9, max_evaluations=budget, guarantee=guarantee), counting)
         assert not end.converged
         assert end.evaluations <= budget
         assert end.evaluations == pytest.approx(asked / INPUTS + 1.0)
@@ -173,12 +179,13 @@ def test_few_inputs_make_few_stages_that_cost_what_is_planned(seed: int) -> None
     assert 0.4 * first.plan.cost < first.cost < 1.6 * first.plan.cost
 
 
-def test_replays_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
+@both_guarantees
+def test_replays_bit_for_bit_after_a_kill(tmp_path: Path, guarantee: str) -> None:
     world = World(steep)
 
     def run(folder: Path, stop: int | None, *, resume: bool = False) -> list[State]:
         with Journal(folder, {"seed": 0}, resume=resume) as journal:
-            states = tilted(world, 1e-9, max_evaluations=100).states(journal.through(world.reveal))
+            states = tilted(world, 1e-9, max_evaluations=100, guarantee=guarantee).states(journal.through(world.reveal))
             return [s for _, s in zip(range(stop or 10**9), states, strict=False)]
 
     whole = run(tmp_path / "whole", None)
@@ -186,9 +193,10 @@ def test_replays_bit_for_bit_after_a_kill(tmp_path: Path) -> None:
     assert run(tmp_path / "killed", None, resume=True)[-1] == whole[-1]
 
 
-@given(st.integers(2, 40))
+@both_guarantees
+@given(batch=st.integers(2, 40))
 @settings(max_examples=2, deadline=None)
-def test_does_not_depend_on_how_tasks_are_run(batch: int) -> None:
+def test_does_not_depend_on_how_tasks_are_run(guarantee: str, batch: int) -> None:
     world = World(steep, inputs=100)
 
     def batched(tasks: Iterable[Task]) -> Iterator[Evaluation]:
@@ -200,10 +208,12 @@ def test_does_not_depend_on_how_tasks_are_run(batch: int) -> None:
                 waiting = []
         yield from list(world.reveal(reversed(waiting)))[::-1]
 
-    one, other = (last(tilted(world, 1e-9, max_evaluations=60), reveal) for reveal in (world.reveal, batched))
+    asked = {"max_evaluations": 60, "guarantee": guarantee}
+    one, other = (last(tilted(world, 1e-9, **asked), reveal) for reveal in (world.reveal, batched))
     assert one == other
 
 
+@both_guarantees
 @pytest.mark.parametrize(
     ("inputs", "law"),
     [
@@ -214,9 +224,9 @@ def test_does_not_depend_on_how_tasks_are_run(batch: int) -> None:
         (2, steep),
     ],
 )
-def test_degenerate(inputs: int, law: Law) -> None:
+def test_degenerate(inputs: int, law: Law, guarantee: str) -> None:
     world = World(law, inputs=inputs)
-    end = last(tilted(world, 0.05, k=10.0, max_evaluations=300), world.reveal)
+    end = last(tilted(world, 0.05, k=10.0, max_evaluations=300, guarantee=guarantee), world.reveal)
     assert 0 <= end.kpp <= 1
     assert end.low <= end.kpp <= end.high
 

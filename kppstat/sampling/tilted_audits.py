@@ -1,0 +1,306 @@
+"""Tilted sampling with a guarantee: more instances where failures are expected, each of them audited.
+
+Pilot, directions, scouts and surrogate are those of `kppstat.sampling.tilted`. Then, instead of looks whose scores are
+extrapolated, every instance has bounds on its performance that hold whenever one looks (`kppstat.stats.audit`), and the
+ends of the interval come from bets on the weighted count of these bounds (`kppstat.stats.betting`): ``anytime``,
+whatever the surrogate is worth and wherever failures hide.
+
+That has a price. Before a mass of hidden failures can be excluded, enough instances must be met where none are
+expected, so no design tilts by more than the wanted width allows (`kppstat.sampling.tilted_design`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from kppstat.sampling.audited_aim import Aim, Need, Tail
+from kppstat.sampling.audited_plan import LARGEST
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Sample, State
+from kppstat.sampling.tilted import REACHED, SPENT, Tilted
+from kppstat.sampling.tilted_design import Design, designed
+from kppstat.sampling.tilted_ledger import Looks
+from kppstat.sampling.tilted_pool import LEAST, MOST, Kinds
+from kppstat.sampling.tilted_space import Space
+from kppstat.stats.betting import Round, high_end, log_capital, low_end
+from kppstat.stats.bracket import AuditErrors, planned_errors
+from kppstat.stats.interval import Guarantee, Interval
+from kppstat.stats.staged import LOGISTIC, chance
+
+__all__ = ["TiltedAudits"]
+
+#: Of the draws that should suffice, the first round, and how many of its draws may be on the rare side of the
+#: percentile; of all draws so far, a later round at least and at most.
+_FIRST, _FIRST_EVENTS, _LEAST_MORE, _MOST_MORE = 0.3, 30.0, 0.25, 0.6
+#: The distribution function at the wanted ends is thought to be off by this factor at least.
+_LEAST_OFF = 0.9
+#: Evidence that is to be had at the wanted ends, for each unit that would do.
+_ENOUGH = 1.2
+#: Of the budget that is left, what a round may be expected to cost.
+_PLANNED = 0.8
+#: How much wider than wanted an interval may be aimed at, where the budget allows no better.
+_WIDER = 1.3
+#: Points between which the ends are foreseen, and how many wanted half-widths they reach from the percentile.
+_POINTS, _REACH, _TIMES = 61, 6.0, 4
+#: Chances below this are none.
+_NOTHING = 1e-6
+#: Of the width that is to spare, how far each threshold may stay behind the end that is foreseen.
+_SLACK = 0.4
+
+
+class _PosteriorAim(Aim):
+    """An aim that expects of an instance what surrogate and inputs say together."""
+
+    def __init__(self, looks: Looks, tail: Tail, errors: AuditErrors, percentile: float) -> None:
+        super().__init__(looks.ledger, tail, errors, percentile, percentile)
+        self._looks = looks
+        self.prior = np.zeros((3, 0, 0))
+        self.first = 0
+
+    def laws(self, ids: np.ndarray) -> np.ndarray:
+        """Return what is known of these instances."""
+        prior = self.prior[..., ids - self.first].copy()
+        met = self._looks.ledger.book.seen(ids) > 0
+        prior[..., met] = self._looks.law(ids[met], prior[..., met])
+        return prior
+
+    def guesses(self, ids: np.ndarray, middle: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the expected performance of instances and its standard error."""
+        del middle
+        weight, location, scale = self.laws(ids)
+        mean = (weight * location).sum(0)
+        square = (weight * (location**2 + (LOGISTIC * scale) ** 2)).sum(0)
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+class TiltedAudits(Tilted):
+    """Tilted sampling with an interval that holds whenever one stops; see the module.
+
+    Parameters
+    ----------
+    question, half_width, space, inputs, low, high, first
+        As of `Tilted`.
+
+    Raises
+    ------
+    SettingError
+        If scores have no bounds, or another guarantee is asked for.
+    """
+
+    guarantee: Guarantee = "anytime"
+
+    def __init__(
+        self,
+        question: Question,
+        half_width: float,
+        space: Space,
+        *,
+        inputs: int,
+        low: float = 0.0,
+        high: float = 1.0,
+        first: int = 0,
+    ) -> None:
+        super().__init__(question, half_width, space, inputs=inputs, low=low, high=high, first=first)
+        self._rounds: list[Round] = []
+        self._nominal = np.zeros(0, bool)
+        self._start = 0  # number of the first instance that counts
+        self._ends = (-math.inf, math.inf)
+        self._evidence = 0.0
+        self._masses: tuple[float, float] | None = None
+        self._spent = False
+
+    def conclude(self, reason: str, *, by_hand: bool) -> State:
+        """Return the last state when the run is ended from outside: all that is known counts, whoever stops."""
+        del by_hand
+        if self._rounds:
+            self._direct()
+        self._tighten()
+        return self._state(reason, done=True)
+
+    def sample(self) -> Sample:
+        """Return what is known of the nominal instances."""
+        scale = self._high - self._low
+        if not self._nominal.any():
+            return Sample.of(self._low + scale * np.array(self._pilot))
+        assert self._looks is not None
+        ids = self._ids[self._nominal]
+        ids = ids[self._looks.ledger.book.seen(ids) > 0]
+        values = np.clip(self._aim.guesses(ids)[0], 0.0, 1.0)
+        mean, spread = self._looks.ledger.moments(ids, self._aim.tail.spread)
+        return Sample(self._low + scale * values, self._looks.ledger.score(mean), scale * spread)
+
+    def findings(self) -> None:
+        """Return nothing: this interval hides no failures, and what it saved is told as for audits."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader must know beside the interval."""
+        if not self._rounds:
+            return ("The run ended before instances that count were drawn: there is no interval yet.",)
+        most = max(float(r.inclusion.max() / r.least) for r in self._rounds)
+        return (
+            f"Instances where failures are expected were drawn up to {most:.3g} times as often as others; the "
+            f"surrogate's correlation with held-out performance is {self._surrogate.correlation:.2f}.",
+        )
+
+    # -- rounds ---------------------------------------------------------------------------------------------------
+
+    def _run(self, looks: Looks) -> Iterator[State]:
+        self._start = looks.count
+        percentile = math.nan
+        for number in itertools.count():
+            self._surrogate = surrogate = self._learn(looks)
+            if math.isnan(percentile):
+                percentile = self._first_percentile(surrogate)
+            looks.learn(percentile, float(np.median(self._pilot)))
+            kinds = Kinds.of(self._space, surrogate, LARGEST)
+            law = surrogate.law(kinds.location)
+            if not self._rounds:
+                self._begin(looks, law, kinds.share, percentile)
+            design = self._design(looks, law, kinds.share, percentile)
+            size = self._size(design)
+            if size == 0:
+                break
+            self._draw(looks, number, size, design, kinds, law)
+            yield from self._settle(looks)
+            if self._converged() or self._spent:
+                break
+            percentile = self._kpp
+        converged = self._converged()
+        yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
+
+    def _begin(self, looks: Looks, law: np.ndarray, share: np.ndarray, percentile: float) -> None:
+        """Fix the errors of audits, and what is looked for."""
+        q = self._question
+        spread = max(float(np.std(self._pilot)), 1 / self._inputs)
+        step = 0.1 * spread
+        around = chance(np.array([percentile - step, percentile + step]), law) @ share
+        steepness = float(np.log(max(around[1], 1e-300) / max(around[0], 1e-300))) / (2 * step)
+        tail = Tail(float(np.median(self._pilot)), spread, max(steepness, 1e-9))
+        first = designed(
+            looks.ledger, law, share, self._wanted(percentile), q.p, q.alpha / 2, planned_errors(10**4, q.p)
+        )
+        self._errors = planned_errors(int(min(max(first.size, 100), LARGEST)), q.p)
+        self._aim = _PosteriorAim(looks, tail, self._errors, percentile)
+        self._aim.first, self._aim.watch_high = self._start, True
+
+    def _wanted(self, percentile: float, wider: float = 1.0) -> tuple[float, float]:
+        return percentile - wider * self._half, percentile + wider * self._half
+
+    def _design(self, looks: Looks, law: np.ndarray, share: np.ndarray, percentile: float) -> Design:
+        """Return the design for the wanted width, or for the narrowest that the budget allows."""
+        q, wider = self._question, 1.0
+        left = self._budget - self._cost
+        while True:
+            ends = self._wanted(percentile, wider)
+            masses = self._masses if wider == 1 else None
+            design = designed(looks.ledger, law, share, ends, q.p, q.alpha / 2, self._errors, masses)
+            wider *= _WIDER
+            if design.cost <= _PLANNED * left or wider * self._half > 1:
+                return design
+
+    def _size(self, design: Design) -> int:
+        """Return how many draws the next round should have; 0 if none pays."""
+        done = sum(r.size for r in self._rounds)
+        left = self._budget - self._cost
+        wanted = min(_FIRST * design.size, _FIRST_EVENTS / min(self._question.p, 1 - self._question.p))
+        if done:
+            # What all draws so far tell of the wanted ends, and how many would tell enough.
+            needed = done * _ENOUGH * math.log(2 / self._question.alpha) / max(self._evidence, 1e-9)
+            wanted = float(np.clip(needed - done, _LEAST_MORE * done, _MOST_MORE * done))
+        wanted = min(max(wanted, LEAST if not done else 1), _PLANNED * left / design.per_draw, MOST)
+        self._expected = min(self._cost + max(design.size - done, wanted) * design.per_draw, self._budget)
+        return int(wanted)
+
+    def _draw(self, looks: Looks, number: int, size: int, design: Design, kinds: Kinds, law: np.ndarray) -> None:
+        drawn = kinds.draw(number, size, design.inclusion, self._question.seed, self._first)
+        inclusion, least = design.inclusion[drawn.kind], float(design.inclusion.min())
+        ids = looks.add([self._space.move(place) for place in drawn.places])
+        self._rounds.append(Round(size, inclusion, least, design.low, design.high))
+        self._ids = np.arange(self._start, self._start + sum(len(r.inclusion) for r in self._rounds))
+        self._nominal = np.concatenate([self._nominal, drawn.coin < least])
+        prior = law[..., drawn.kind]
+        aim = self._aim
+        aim.prior = np.concatenate([aim.prior, prior], axis=-1) if aim.prior.size else prior
+        self._known.append((ids, drawn.places))
+
+    # -- audits ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, looks: Looks) -> Iterator[State]:
+        """Audit the instances until the width is reached or none needs more."""
+        ids = self._ids
+        while not self._spent:
+            fresh = looks.ledger.book.seen(ids) == 0
+            if not fresh.any():
+                self._direct()
+                self._tighten()
+                if self._converged():
+                    return
+            need = self._aim.need(ids)
+            if not len(need.ids):
+                break
+            yield from self._more(looks, need)
+        self._tighten()
+
+    def _direct(self) -> None:
+        """Set the thresholds of audits by where the ends would be if all were known as well as it is expected."""
+        aim, p = self._aim, self._question.p
+        laws = aim.laws(self._ids)
+        count = 1 / np.concatenate([r.inclusion for r in self._rounds])
+        draws = sum(r.size for r in self._rounds)
+        centre = self._kpp if math.isfinite(self._kpp) else aim.low
+        for _ in range(_TIMES):  # the grid follows the percentile
+            x = centre + np.linspace(-_REACH, _REACH, _POINTS) * self._half
+            some = np.flatnonzero(chance(x[-1:], laws)[0] > _NOTHING)
+            below = np.zeros((len(x), len(count)))
+            below[:, some] = [chance(x[k : k + 1], laws[..., some])[0] for k in range(_POINTS)]
+            mass = below @ count / draws
+            centre = float(x[min(int(np.searchsorted(mass, p)), _POINTS - 1)])
+            if x[0] < centre < x[-1]:
+                break
+        self._kpp = centre
+        for_low, for_high = self._errors.shares(p)
+        lows = log_capital(self._rounds, for_low, [r.low for r in self._rounds], below.T)
+        highs = log_capital(self._rounds, for_high, [r.high for r in self._rounds], below.T)
+        enough = math.log(2 / self._question.alpha)
+        short, sure = lows < enough, highs >= enough
+        low = float(x[int(short.argmax())]) if short.any() else float(x[-1])
+        high = float(x[int(sure.argmax())]) if sure.any() else float(x[-1])
+        ends = self._wanted(centre)
+        low_mass, high_mass = np.interp(ends, x, mass)
+        self._masses = min(low_mass, _LEAST_OFF * p), max(high_mass, p / _LEAST_OFF)
+        self._evidence = min(float(np.interp(ends[0], x, lows)), float(np.interp(ends[1], x, highs)))
+        slack = max(_SLACK * (2 * self._half - (high - low)), 0.0)
+        aim.low, aim.high = min(low - slack, centre), max(high + slack, centre)
+
+    def _more(self, looks: Looks, need: Need) -> Iterator[State]:
+        """Reveal what is needed, as far as the budget goes."""
+        ledger = looks.ledger
+        counts = np.minimum(need.counts, self._inputs - ledger.book.seen(need.ids).astype(np.int64))
+        fits = np.cumsum(counts) <= (self._budget - self._cost) * self._inputs
+        self._spent = not bool(fits.all())
+        keep = fits & (counts > 0)
+        for _ in ledger.more(need.ids[keep], counts[keep], need.lower[keep], need.upper[keep]):
+            yield self._state("auditing")
+
+    def _tighten(self) -> None:
+        """Narrow the interval by what the bounds of all instances say. All its versions hold at once."""
+        if not self._rounds or self._looks is None:
+            return
+        q = self._question
+        lower, upper = self._looks.ledger.book.bounds(self._ids, self._errors.lower, self._errors.upper)
+        for_low, for_high = self._errors.shares(q.p)
+        low = max(self._ends[0], low_end(self._rounds, lower, for_low, q.alpha / 2))
+        high = min(self._ends[1], high_end(self._rounds, upper, for_high, q.alpha / 2))
+        self._ends = (low, high) if low <= high else self._ends
+        self._interval = Interval(*self._ends, q.confidence, self.guarantee)
+        if math.isfinite(self._kpp):
+            self._kpp = min(max(self._kpp, self._ends[0]), self._ends[1])
+
+    def _converged(self) -> bool:
+        """Return whether the interval is narrow enough: it holds whenever one stops."""
+        return self._interval.half_width <= self._half
