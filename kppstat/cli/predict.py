@@ -118,7 +118,7 @@ def predict(
 def _compare(results: Sequence[Prediction]) -> None:
     table = plain_table(">sigma", f">KPP({results[0].k:g})", ">mean", ">sd", ">mse", "in its depth")
     for r in results:
-        depth = "yes" if r.trusted else "no: " + "; ".join(r.notes)
+        depth = "; ".join(("yes" if r.trusted else "no", *r.notes))
         table.add_row(f"{r.sigma:g}", r.show(r.kpp), r.show(r.mean), r.show(r.sd), f"{r.mse:.4g}", depth)
     err.print(table)
 
@@ -131,7 +131,7 @@ def _print(result: Prediction) -> None:
         ("clean", result.show(result.clean)),
         ("mse", f"{result.mse:.4g} (mean squared deviation of a logit)"),
         ("guarantee", "none: a prediction; kppstat estimate gives an interval"),
-        ("in its depth", "yes, by its own checks" if result.trusted else "no: " + "; ".join(result.notes)),
+        ("in its depth", "; ".join(("yes, by its own checks" if result.trusted else "no", *result.notes))),
         ("cost", f"{result.evaluations:.1f} evaluations ({result.inputs:,} of {result.total:,} inputs followed)"),
         ("time", duration(result.seconds)),
     ):

@@ -116,14 +116,27 @@ def of_all(
     return np.clip(level + shift + changes.mean() + factor * (changes - changes.mean()), low, high)
 
 
-def matched(drawn: np.ndarray, seen: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return drawn performances with the mean and the spread of seen ones.
+def corrected(
+    drawn: np.ndarray, there: np.ndarray, seen: np.ndarray, low: float, high: float, *, spread: bool
+) -> np.ndarray:
+    """Return drawn performances with the mean, or mean and spread, corrected by what instances show on a few inputs.
+
+    Parameters
+    ----------
+    drawn : ndarray, shape (draws,)
+    there, seen : ndarray, shape (draws,) and (instances,)
+        Performances by a few inputs only: drawn ones, and those of instances.
+    low, high : float
+        Bounds of the performance.
+    spread : bool
+        Whether the spread is corrected, which instances tell less well than the mean.
 
     Examples
     --------
-    >>> matched(np.array([0.4, 0.6]), np.array([0.3, 0.7]), 0, 1).round(3).tolist()
-    [0.3, 0.7]
+    >>> drawn, there, seen = np.array([0.4, 0.6]), np.array([0.5, 0.6]), np.array([0.4, 0.6])
+    >>> [corrected(drawn, there, seen, 0, 1, spread=s).round(3).tolist() for s in (False, True)]
+    [[0.35, 0.55], [0.25, 0.65]]
     """
-    spread = drawn.std(ddof=1)
-    factor = seen.std(ddof=1) / spread if spread > 0 else 0.0
-    return np.clip(seen.mean() + factor * (drawn - drawn.mean()), low, high)
+    ours = there.std(ddof=1)
+    factor = 1.0 if not spread else seen.std(ddof=1) / ours if ours > 0 else 0.0
+    return np.clip(drawn.mean() + seen.mean() - there.mean() + factor * (drawn - drawn.mean()), low, high)

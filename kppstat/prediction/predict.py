@@ -17,7 +17,7 @@ from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance, Top1
 from kppstat.prediction.bend import bent, responses
-from kppstat.prediction.distribution import DRAWS, matched, of_all
+from kppstat.prediction.distribution import DRAWS, corrected, of_all
 from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.ground import Ground, Pilot, Weights
@@ -30,7 +30,8 @@ from kppstat.propagate import without_rule
 _SLOPES = 256  # inputs whose margins are differentiated
 _INSTANCES = 128  # on which the law is checked
 _WATCHED, _MOST_WATCHED, _CHECK = 64, 256, 3.3  # followed inputs for that: as many as so many evaluations allow
-_EVALUATIONS = 20  # at most, for instances that correct a prediction
+_CORRECTING, _FEW = 512, 256  # instances, and followed inputs, that correct a prediction
+_DEEP = 0.06  # of the range of the performance: where the mean falls by more, no law is close enough by itself
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial
 _FAR = 3.0  # standard deviations; rivals that are further behind never come first
@@ -61,7 +62,8 @@ def predict(
     slope under the noise (statistical linearisation), not at the intended weights, so it belongs to one sigma;
     `kppstat.prediction.predict_sweep` says how several share it.
     Instances drawn from that law give the distribution of performance. A few sampled instances on some of the inputs
-    check it; where they contradict it, more of them on all chosen inputs give mean and spread, and the notes say so.
+    check it; where they contradict it, more of them correct mean and spread, and the mean where it falls far. The notes
+    say so.
 
     Parameters
     ----------
@@ -241,22 +243,26 @@ def finished(
     watched = max(_WATCHED, min(_MOST_WATCHED, int(_CHECK * total / _INSTANCES)))
     some, part = ground.chosen([spread], watched, among=rows)
     seen = ground.watched(variation, rows[some], range(_INSTANCES))
-    notes = disagreements(drawn[:, some], seen, part * shares[some])
-    performances = of_everything(drawn)
-    if notes:
+    doubts, remarks = disagreements(drawn[:, some], seen, part * shares[some]), []
+    if doubts:
         # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the
         # shape. (Choosing always would add the chance of the few instances.)
         variants = [(c, share) for c in (True, False) for share in _SHARES]
         best = closest((ground.scores(law_of(*v).take(some), rows[some], _FITTING) for v in variants), seen)
-        more = range(_INSTANCES, _INSTANCES + min(_INSTANCES, max(2, _EVALUATIONS * total // len(rows))))
-        there = of_everything(ground.watched(variation, rows, more))
-        shape = of_everything(ground.scores(law_of(*variants[best]), rows, question.draws))
-        performances = matched(shape, there, low, high)
-        notes.append(f"so mean and spread are those of {len(more)} more instances on {len(rows)} inputs")
+        drawn = ground.scores(law_of(*variants[best]), rows, question.draws)
+    performances = of_everything(drawn)
+    if doubts or level - float(performances.mean()) > _DEEP * (high - low):
+        few, part = ground.chosen([spread], _FEW, among=rows)
+        more = ground.watched(variation, rows[few], range(_INSTANCES, _INSTANCES + _CORRECTING))
+        by_few = ground.clean[rows[few]], len(rows) * part * shares[few], level, total, low, high
+        there, seen = of_all(drawn[:, few], *by_few), of_all(more, *by_few)
+        performances = corrected(performances, there, seen, low, high, spread=bool(doubts))
+        what = "mean and spread are" if doubts else "the mean is"
+        remarks.append(f"{what} corrected by {len(more)} instances on {len(few)} inputs")
     evenly = laws.evenly()
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:
-        notes.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
+        doubts.append(f"{100 * curved:.0f} % of the variance of the logits is nonlinear in the weights")
     intended, there = ground.logits(ground.sample), ground.logits(rows)
     factor = towards_all(evenly, intended, laws.chosen(True), there, shares, ground.columns(rows))
     alone = mse_by_weight(evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other))
@@ -282,7 +288,7 @@ def finished(
             )
         helped = [n for n, c in cost.items() if c < -_HELPS * max(cost.values())]
         if helped:
-            notes.append(
+            doubts.append(
                 f"deviations of {', '.join(helped)} seem to raise the KPP, which they hardly ever do: "
                 "do not rely on what single tensors cost"
             )
@@ -300,8 +306,8 @@ def finished(
         by_weight={n: v for n, v in by_weight.items() if n},
         nonlinear=by_weight[""],
         cost=cost,
-        trusted=not notes,
-        notes=tuple(notes),
+        trusted=not doubts,
+        notes=(*doubts, *remarks),
         evaluations=0.0,
         inputs=len(rows),
         total=total,

@@ -65,6 +65,7 @@ class Prediction:
     trusted : bool
         Whether the checks found the prediction in its depth; if not, `notes` say why.
     notes : tuple of str
+        Doubts, and how the prediction was corrected.
     evaluations : float
         Cost in full passes over the inputs; a forward and backward pass counts as three. Where several sigmas share
         derivatives, this one's part.

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import helper
 from scipy.special import ndtri
 
@@ -24,7 +26,7 @@ from kppstat.prediction import kpp_gradients, predict
 from kppstat.prediction.bend import bent, direction, responses
 from kppstat.prediction.choice import missed
 from kppstat.prediction.curve import PLACES, between
-from kppstat.prediction.distribution import of_all, scores
+from kppstat.prediction.distribution import corrected, of_all, scores
 from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits, _Sketch, logits
@@ -127,7 +129,7 @@ def test_out_of_its_depth_it_says_so(classifier: tuple[Model, Dataset]) -> None:
     model, data = classifier
     prediction = predict(model, data, Variation(Gaussian(1.0)), inputs=80, draws=256)
     assert not prediction.trusted
-    assert "nonlinear" in prediction.notes[-1]
+    assert any("nonlinear" in note for note in prediction.notes)
 
 
 def test_a_contradicted_law_is_brought_to_more_instances(
@@ -146,9 +148,35 @@ def test_a_contradicted_law_is_brought_to_more_instances(
     monkeypatch.setattr(Gaussian, "moments", too_small)
     prediction = predict(model, data, Variation(law), k=5, inputs=200)
     assert not prediction.trusted
-    assert any("more instances on" in note for note in prediction.notes)
+    assert "mean and spread are corrected by 512 instances" in prediction.notes[-1]
     assert prediction.mean == pytest.approx(truth.mean(), abs=0.02)
     assert prediction.sd == pytest.approx(truth.std(), rel=0.35)
+
+
+@pytest.mark.parametrize(("sigma", "deep"), [(0.05, False), (0.16, True)])
+def test_the_mean_of_a_deep_fall_is_that_of_instances(
+    classifier: tuple[Model, Dataset], sigma: float, deep: bool
+) -> None:
+    model, data = classifier
+    prediction, truth = predict(model, data, sigma=sigma, k=5, inputs=300), sampled(model, data, sigma, 1500)
+    assert prediction.trusted, prediction.notes
+    assert (prediction.clean - prediction.mean > 0.06) == deep
+    assert ["the mean is corrected by 512 instances on 256 inputs"] * deep == list(prediction.notes)
+    assert prediction.mean == pytest.approx(truth.mean(), abs=0.008)
+
+
+@given(shift=st.floats(-0.2, 0.2), stretch=st.floats(0.3, 3), spread=st.booleans(), seed=st.integers(0, 10**6))
+def test_corrections_are_those_of_the_few_inputs(shift: float, stretch: float, spread: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn, there = rng.normal(0.5, 0.02, 300), rng.normal(0.6, 0.03, 200)
+    seen = there.mean() + shift + stretch * (there - there.mean())
+    found = corrected(drawn, there, seen, -9.0, 9.0, spread=spread)
+    assert found.mean() == pytest.approx(drawn.mean() + shift)
+    assert found.std() == pytest.approx(drawn.std() * (stretch if spread else 1))
+    assert (np.argsort(found) == np.argsort(drawn)).all()
+    inside = corrected(drawn, there, seen, 0.49, 0.51, spread=spread)
+    assert inside.min() >= 0.49
+    assert inside.max() <= 0.51
 
 
 def test_a_law_that_is_a_little_off_on_many_inputs_is_contradicted() -> None:
