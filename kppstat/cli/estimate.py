@@ -73,7 +73,7 @@ def estimate(
         auto; mc: full evaluations; audited: most instances are judged by a random part of the inputs; tilted: more
         instances where failures are expected, for small k (needs torch); subset: the same, searching failures first.
     guarantee
-        exact, anytime (holds whenever you stop) or asymptotic. The strongest that suits the method is taken.
+        exact, anytime (holds whenever you stop) or asymptotic. Without it exact, or asymptotic for tilted and subset.
     max_evaluations
         Budget of full passes over the inputs, everything counted.
     max_time

@@ -44,8 +44,9 @@ _ENOUGH = 1.2
 _PLANNED = 0.8
 #: How much wider than wanted an interval may be aimed at, where the budget allows no better.
 _WIDER = 1.3
-#: Points between which the ends are foreseen, and how many wanted half-widths they reach from the percentile.
-_POINTS, _REACH, _TIMES = 61, 6.0, 4
+#: Points between which the ends are foreseen; how far they reach from the percentile, in wanted half-widths and at
+#: least in spreads; and how often they follow it.
+_POINTS, _REACH, _SPREADS, _TIMES = 61, 6.0, 0.3, 8
 #: Chances below this are none.
 _NOTHING = 1e-6
 #: Of the width that is to spare, how far each threshold may stay behind the end that is foreseen.
@@ -253,13 +254,14 @@ class TiltedAudits(Tilted):
         count = 1 / np.concatenate([r.inclusion for r in self._rounds])
         draws = sum(r.size for r in self._rounds)
         centre = self._kpp if math.isfinite(self._kpp) else aim.low
-        for _ in range(_TIMES):  # the grid follows the percentile
-            x = centre + np.linspace(-_REACH, _REACH, _POINTS) * self._half
+        reach = max(_REACH * self._half, _SPREADS * aim.tail.spread)
+        for _ in range(_TIMES):
+            x = centre + np.linspace(-reach, reach, _POINTS)
             some = np.flatnonzero(chance(x[-1:], laws)[0] > _NOTHING)
             below = np.zeros((len(x), len(count)))
             below[:, some] = [chance(x[k : k + 1], laws[..., some])[0] for k in range(_POINTS)]
             mass = below @ count / draws
-            centre = float(x[min(int(np.searchsorted(mass, p)), _POINTS - 1)])
+            centre = float(np.interp(p, mass, x))
             if x[0] < centre < x[-1]:
                 break
         self._kpp = centre
