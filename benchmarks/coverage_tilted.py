@@ -184,6 +184,7 @@ class World:
 
     def __init__(self, setting: Setting, seed: int) -> None:
         self.guess, self.cost, self.hints, self._seed = setting.guess, 0.0, np.zeros((0, 2), np.float32), seed
+        self.used = 0
         self.looks: Simulated
 
     def find(self, reveal: object) -> None:

@@ -48,7 +48,7 @@ class Placed:
 
     def __init__(self, replay: Replay, places: np.ndarray, seed: int) -> None:
         self.replay, self.places, self.inputs = replay, places, replay.inputs
-        self.seed, self.guess, self.cost, self.hints = seed, None, 0.0, places[:0]
+        self.seed, self.guess, self.cost, self.hints, self.used = seed, None, 0.0, places[:0], 0
         self._member = {place.tobytes(): i for i, place in enumerate(places)}
 
     def find(self, reveal: Reveal) -> None:

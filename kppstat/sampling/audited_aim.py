@@ -129,8 +129,7 @@ class Aim:
         more_below = (self._needed[1] - for_high) * more_below
         lean = np.where(estimate > (self.low + self.high) / 2, more_above, more_below)
         more = np.where(above & below, lean, np.where(above, more_above, more_below))
-        first = np.clip(_FIRST_MARGIN * self._needed[0] / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
-        first = min(int(first), max(1, int(_COMPLETE * ledger.inputs)))
+        first = first_look(ledger, self._needed[0])
         count = np.clip(_MARGIN * more + 3, _AGAIN, _GROWTH * np.maximum(seen, first))
         count = np.where(seen + count > _COMPLETE * ledger.inputs, ledger.inputs, count)
         count = np.where(fresh, first, np.where(above | below, np.ceil(count), 0)).astype(np.int64)
@@ -174,6 +173,12 @@ class Aim:
             elif need.below <= max(1, 0.05 * bracket.high):
                 self.high = max(floor, self.high + 0.02 * step)
         return (low, high) != (self.low, self.high)
+
+
+def first_look(ledger: Ledger, needed: float) -> int:
+    """Return the inputs of a first look at an instance: what the typical one needs for so much evidence."""
+    wanted = np.clip(_FIRST_MARGIN * needed / max(ledger.rate_above[0], 1e-9), _FIRST_LEAST, _FIRST_MOST)
+    return min(int(wanted), max(1, int(_COMPLETE * ledger.inputs)))
 
 
 def best_bets(

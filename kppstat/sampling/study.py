@@ -10,7 +10,7 @@ from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -222,13 +222,14 @@ class Study:
         require_gradients(self.engine.evaluator, self.model.graph)
         keep = None if self.journal is None else self.journal.keep
         budget = math.inf if self.question.max_evaluations is None else self.question.max_evaluations
-        space = NetworkSpace(self.engine, self.model.graph, first, keep, budget=budget)
-        if method == "subset":
-            space = SubsetSpace(self.engine, self.model.graph, first, keep, p=self.question.p, budget=budget)
+        where = (self.engine, self.model.graph, first, keep)
         kind = TiltedAudits if self.question.guarantee == "anytime" else Tilted
-        tilted = kind(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first)
-        tilted.name = method
-        return tilted
+        name: Literal["tilted", "subset"] = "subset" if method == "subset" else "tilted"
+        if name == "subset":
+            space: NetworkSpace = SubsetSpace(*where, p=self.question.p, budget=budget)
+        else:
+            space = NetworkSpace(*where, budget=budget)
+        return kind(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first, name=name)
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width

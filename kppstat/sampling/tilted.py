@@ -20,6 +20,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -104,11 +105,13 @@ class Tilted:
         Bounds of the scores.
     first : int
         Number of the first instance.
+    name : str
+        Of the method: ``subset`` where failures were searched for first (`kppstat.sampling.subset`).
 
     Raises
     ------
     SettingError
-        If scores have no bounds, or a stronger guarantee is asked for.
+        If scores have no bounds, or another guarantee is asked for.
     """
 
     guarantee: Guarantee = "asymptotic"
@@ -123,16 +126,17 @@ class Tilted:
         low: float = 0.0,
         high: float = 1.0,
         first: int = 0,
+        name: Literal["tilted", "subset"] = "tilted",
     ) -> None:
         require_bounds(low, high)
         if question.guarantee not in (None, self.guarantee):
             raise SettingError(
-                f"tilted sampling has intervals that are asymptotic or anytime, and none that is {question.guarantee}",
+                f"this kind of tilted sampling has intervals that are {self.guarantee}, and none that is "
+                f"{question.guarantee}",
                 where="--guarantee",
-                remedy="Use --guarantee anytime, which promises more, or --method audited",
+                remedy="Use --guarantee anytime, which promises more than exact, or --method audited",
             )
-        #: The method's name: ``subset`` where failures were searched for first (`kppstat.sampling.subset`).
-        self.name = "tilted"
+        self.name = name
         self._question, self._space, self._inputs, self._first = question, space, inputs, first
         self._low, self._high = low, high
         self._half = half_width / (high - low)
@@ -162,6 +166,7 @@ class Tilted:
         looks.learn(guess, middle)
         yield self._state("taking gradients")
         self._space.find(reveal)
+        looks.add([None] * max(0, self._space.used - looks.count))
         yield from self._scout(looks)
         yield from self._run(looks)
 
@@ -223,7 +228,8 @@ class Tilted:
 
     def _scout(self, looks: Looks) -> Iterator[State]:
         """Look at nominal instances and at some where gradients point, for the surrogate to learn from."""
-        count = int(min(_SCOUTS, max(16, 0.15 * self._budget * self._inputs / (2 * _LOOK))))
+        each = 2 * _LOOK / self._inputs
+        count = int(min(_SCOUTS, max(16, 0.15 * self._budget / each), max(2, 0.5 * (self._budget - self._cost) / each)))
         nominal = looks.add([None] * (count // 2))
         pool = self._space.pool(4095, 0, 20_000)
         guess = self._space.guess

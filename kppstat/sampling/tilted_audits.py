@@ -14,18 +14,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from kppstat.sampling.audited_aim import Aim, Need, Tail
-from kppstat.sampling.audited_plan import LARGEST
-from kppstat.sampling.question import Question
+from kppstat.sampling.audited_plan import LARGEST, guessed_tail
 from kppstat.sampling.result import Sample, State
 from kppstat.sampling.tilted import REACHED, SPENT, Tilted
 from kppstat.sampling.tilted_design import Design, designed
 from kppstat.sampling.tilted_ledger import Looks
-from kppstat.sampling.tilted_pool import LEAST, MOST, Kinds
-from kppstat.sampling.tilted_space import Space
+from kppstat.sampling.tilted_pool import MOST, Kinds
 from kppstat.stats.betting import Round, high_end, log_capital, low_end
 from kppstat.stats.bracket import AuditErrors, planned_errors
 from kppstat.stats.interval import Guarantee, Interval
@@ -36,6 +35,8 @@ __all__ = ["TiltedAudits"]
 #: Of the draws that should suffice, the first round, and how many of its draws may be on the rare side of the
 #: percentile; of all draws so far, a later round at least and at most.
 _FIRST, _FIRST_EVENTS, _LEAST_MORE, _MOST_MORE = 0.3, 30.0, 0.25, 0.6
+#: Draws of a round at least.
+_LEAST = 500
 #: The distribution function at the wanted ends is thought to be off by this factor at least.
 _LEAST_OFF = 0.9
 #: Evidence that is to be had at the wanted ends, for each unit that would do.
@@ -53,18 +54,28 @@ _NOTHING = 1e-6
 _SLACK = 0.4
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A round and its instances: their numbers, which of them are nominal, and the laws expected of them."""
+
+    round: Round
+    ids: np.ndarray
+    nominal: np.ndarray
+    prior: np.ndarray
+
+
 class _PosteriorAim(Aim):
     """An aim that expects of an instance what surrogate and inputs say together."""
 
     def __init__(self, looks: Looks, tail: Tail, errors: AuditErrors, percentile: float) -> None:
         super().__init__(looks.ledger, tail, errors, percentile, percentile)
         self._looks = looks
-        self.prior = np.zeros((3, 0, 0))
-        self.first = 0
+        self.drawn: tuple[_Drawn, ...] = ()
+        self.watch_high = True
 
     def laws(self, ids: np.ndarray) -> np.ndarray:
-        """Return what is known of these instances."""
-        prior = self.prior[..., ids - self.first].copy()
+        """Return what is known of these instances, which lie next to each other from the first that counts on."""
+        prior = np.concatenate([d.prior for d in self.drawn], axis=-1)[..., ids - self.drawn[0].ids[0]]
         met = self._looks.ledger.book.seen(ids) > 0
         prior[..., met] = self._looks.law(ids[met], prior[..., met])
         return prior
@@ -83,7 +94,7 @@ class TiltedAudits(Tilted):
 
     Parameters
     ----------
-    question, half_width, space, inputs, low, high, first
+    question, half_width, space, inputs, low, high, first, name
         As of `Tilted`.
 
     Raises
@@ -94,44 +105,28 @@ class TiltedAudits(Tilted):
 
     guarantee: Guarantee = "anytime"
 
-    def __init__(
-        self,
-        question: Question,
-        half_width: float,
-        space: Space,
-        *,
-        inputs: int,
-        low: float = 0.0,
-        high: float = 1.0,
-        first: int = 0,
-    ) -> None:
-        super().__init__(question, half_width, space, inputs=inputs, low=low, high=high, first=first)
-        self._rounds: list[Round] = []
-        self._nominal = np.zeros(0, bool)
-        self._start = 0  # number of the first instance that counts
-        self._ends = (-math.inf, math.inf)
-        self._evidence = 0.0
-        self._masses: tuple[float, float] | None = None
-        self._spent = False
+    _drawn: tuple[_Drawn, ...] = ()
+    _ends = (-math.inf, math.inf)
+    _evidence = 0.0
+    _masses: tuple[float, float] | None = None
+    _spent = False
 
     def conclude(self, reason: str, *, by_hand: bool) -> State:
         """Return the last state when the run is ended from outside: all that is known counts, whoever stops."""
         del by_hand
-        if self._rounds:
-            self._direct()
         self._tighten()
         return self._state(reason, done=True)
 
     def sample(self) -> Sample:
         """Return what is known of the nominal instances."""
         scale = self._high - self._low
-        if not self._nominal.any():
+        met = self._ids[np.concatenate([d.nominal for d in self._drawn])] if self._drawn else self._ids
+        if self._looks is not None and len(met):
+            met = met[self._looks.ledger.book.seen(met) > 0]
+        if self._looks is None or len(met) < len(self._pilot):
             return Sample.of(self._low + scale * np.array(self._pilot))
-        assert self._looks is not None
-        ids = self._ids[self._nominal]
-        ids = ids[self._looks.ledger.book.seen(ids) > 0]
-        values = np.clip(self._aim.guesses(ids)[0], 0.0, 1.0)
-        mean, spread = self._looks.ledger.moments(ids, self._aim.tail.spread)
+        values = np.clip(self._aim.guesses(met)[0], 0.0, 1.0)
+        mean, spread = self._looks.ledger.moments(met, self._aim.tail.spread)
         return Sample(self._low + scale * values, self._looks.ledger.score(mean), scale * spread)
 
     def findings(self) -> None:
@@ -140,9 +135,9 @@ class TiltedAudits(Tilted):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the reader must know beside the interval."""
-        if not self._rounds:
-            return ("The run ended before instances that count were drawn: there is no interval yet.",)
-        most = max(float(r.inclusion.max() / r.least) for r in self._rounds)
+        if not math.isfinite(self._kpp):
+            return ("The run ended before enough instances were looked at: there is no interval yet.",)
+        most = max(float(r.inclusion.max(initial=r.least) / r.least) for r in self._rounds)
         return (
             f"Instances where failures are expected were drawn up to {most:.3g} times as often as others; the "
             f"surrogate's correlation with held-out performance is {self._surrogate.correlation:.2f}.",
@@ -151,7 +146,6 @@ class TiltedAudits(Tilted):
     # -- rounds ---------------------------------------------------------------------------------------------------
 
     def _run(self, looks: Looks) -> Iterator[State]:
-        self._start = looks.count
         percentile = math.nan
         for number in itertools.count():
             self._surrogate = surrogate = self._learn(looks)
@@ -160,11 +154,11 @@ class TiltedAudits(Tilted):
             looks.learn(percentile, float(np.median(self._pilot)))
             kinds = Kinds.of(self._space, surrogate, LARGEST)
             law = surrogate.law(kinds.location)
-            if not self._rounds:
+            if not self._drawn:
                 self._begin(looks, law, kinds.share, percentile)
             design = self._design(looks, law, kinds.share, percentile)
             size = self._size(design)
-            if size == 0:
+            if size * float(kinds.share @ design.inclusion) < 1:
                 break
             self._draw(looks, number, size, design, kinds, law)
             yield from self._settle(looks)
@@ -174,20 +168,22 @@ class TiltedAudits(Tilted):
         converged = self._converged()
         yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
 
+    @property
+    def _rounds(self) -> list[Round]:
+        return [d.round for d in self._drawn]
+
+    @property
+    def _ids(self) -> np.ndarray:
+        """Numbers of all instances that count."""
+        return np.concatenate([d.ids for d in self._drawn]) if self._drawn else np.zeros(0, np.int64)
+
     def _begin(self, looks: Looks, law: np.ndarray, share: np.ndarray, percentile: float) -> None:
-        """Fix the errors of audits, and what is looked for."""
-        q = self._question
-        spread = max(float(np.std(self._pilot)), 1 / self._inputs)
-        step = 0.1 * spread
-        around = chance(np.array([percentile - step, percentile + step]), law) @ share
-        steepness = float(np.log(max(around[1], 1e-300) / max(around[0], 1e-300))) / (2 * step)
-        tail = Tail(float(np.median(self._pilot)), spread, max(steepness, 1e-9))
-        first = designed(
-            looks.ledger, law, share, self._wanted(percentile), q.p, q.alpha / 2, planned_errors(10**4, q.p)
-        )
+        """Fix the errors of audits."""
+        q, ends = self._question, self._wanted(percentile)
+        first = designed(looks.ledger, law, share, ends, q.p, q.alpha / 2, planned_errors(10**4, q.p))
         self._errors = planned_errors(int(min(max(first.size, 100), LARGEST)), q.p)
+        tail = guessed_tail(self._pilot, self._inputs)
         self._aim = _PosteriorAim(looks, tail, self._errors, percentile)
-        self._aim.first, self._aim.watch_high = self._start, True
 
     def _wanted(self, percentile: float, wider: float = 1.0) -> tuple[float, float]:
         return percentile - wider * self._half, percentile + wider * self._half
@@ -205,7 +201,7 @@ class TiltedAudits(Tilted):
                 return design
 
     def _size(self, design: Design) -> int:
-        """Return how many draws the next round should have; 0 if none pays."""
+        """Return how many draws the next round should have, as far as the budget goes."""
         done = sum(r.size for r in self._rounds)
         left = self._budget - self._cost
         wanted = min(_FIRST * design.size, _FIRST_EVENTS / min(self._question.p, 1 - self._question.p))
@@ -213,31 +209,26 @@ class TiltedAudits(Tilted):
             # What all draws so far tell of the wanted ends, and how many would tell enough.
             needed = done * _ENOUGH * math.log(2 / self._question.alpha) / max(self._evidence, 1e-9)
             wanted = float(np.clip(needed - done, _LEAST_MORE * done, _MOST_MORE * done))
-        wanted = min(max(wanted, LEAST if not done else 1), _PLANNED * left / design.per_draw, MOST)
+        wanted = min(max(wanted, _LEAST), _PLANNED * left / design.per_draw, MOST)
         self._expected = min(self._cost + max(design.size - done, wanted) * design.per_draw, self._budget)
-        return int(wanted)
+        return max(int(wanted), 0)
 
     def _draw(self, looks: Looks, number: int, size: int, design: Design, kinds: Kinds, law: np.ndarray) -> None:
         drawn = kinds.draw(number, size, design.inclusion, self._question.seed, self._first)
         inclusion, least = design.inclusion[drawn.kind], float(design.inclusion.min())
         ids = looks.add([self._space.move(place) for place in drawn.places])
-        self._rounds.append(Round(size, inclusion, least, design.low, design.high))
-        self._ids = np.arange(self._start, self._start + sum(len(r.inclusion) for r in self._rounds))
-        self._nominal = np.concatenate([self._nominal, drawn.coin < least])
-        prior = law[..., drawn.kind]
-        aim = self._aim
-        aim.prior = np.concatenate([aim.prior, prior], axis=-1) if aim.prior.size else prior
         self._known.append((ids, drawn.places))
+        added = Round(size, inclusion, least, design.low, design.high)
+        # At once, because a run may be interrupted anywhere, and draws without their instances would count as none.
+        self._drawn = (*self._drawn, _Drawn(added, ids, drawn.coin < least, law[..., drawn.kind]))
 
     # -- audits ---------------------------------------------------------------------------------------------------
 
     def _settle(self, looks: Looks) -> Iterator[State]:
         """Audit the instances until the width is reached or none needs more."""
-        ids = self._ids
+        ids, self._aim.drawn = self._ids, self._drawn
         while not self._spent:
-            fresh = looks.ledger.book.seen(ids) == 0
-            if not fresh.any():
-                self._direct()
+            if (looks.ledger.book.seen(ids) > 0).all():
                 self._tighten()
                 if self._converged():
                     return
@@ -250,6 +241,7 @@ class TiltedAudits(Tilted):
     def _direct(self) -> None:
         """Set the thresholds of audits by where the ends would be if all were known as well as it is expected."""
         aim, p = self._aim, self._question.p
+        aim.drawn = self._drawn
         laws = aim.laws(self._ids)
         count = 1 / np.concatenate([r.inclusion for r in self._rounds])
         draws = sum(r.size for r in self._rounds)
@@ -291,8 +283,9 @@ class TiltedAudits(Tilted):
 
     def _tighten(self) -> None:
         """Narrow the interval by what the bounds of all instances say. All its versions hold at once."""
-        if not self._rounds or self._looks is None:
+        if not len(self._ids) or self._looks is None:
             return
+        self._direct()
         q = self._question
         lower, upper = self._looks.ledger.book.bounds(self._ids, self._errors.lower, self._errors.upper)
         for_low, for_high = self._errors.shares(q.p)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kppstat.sampling.audited_aim import best_bets
+from kppstat.sampling.audited_aim import best_bets, first_look
 from kppstat.sampling.audited_ledger import Ledger
 from kppstat.stats.betting import growth
 from kppstat.stats.bracket import AuditErrors
@@ -128,6 +128,6 @@ def _prices(ledger: Ledger, law: np.ndarray, ends: tuple[float, float], errors: 
     above, below = -math.log(errors.lower) * above, -math.log(errors.upper) * below
     flat = values.ravel()
     inputs = np.where(flat > high, above, np.where(flat < low, below, np.maximum(above, below)))
-    first = min(-math.log(errors.lower) / max(float(ledger.rate_above[0]), 1e-9), float(ledger.inputs))
+    first = first_look(ledger, -math.log(errors.lower))
     inputs = np.clip(_OVER * inputs, first, ledger.inputs).reshape(values.shape)
     return np.asarray((weight * inputs.mean(0)).sum(0) / ledger.inputs)

@@ -37,7 +37,7 @@ class Drawn:
         Of the draws that became instances.
     kind : ndarray of int, shape (n,)
     coin : ndarray, shape (n,)
-        Even in [0, 1), below the probability with which it became an instance.
+        Even between 0 and 1, below the probability with which it became an instance.
     """
 
     share: np.ndarray
@@ -107,6 +107,6 @@ class Kinds:
 
 
 def uniforms(seed: int, index: int, purpose: int, count: int) -> np.ndarray:
-    """Return uniform numbers in [0, 1) that no instance draws from."""
+    """Return uniform numbers between 0 and 1 that no instance draws from."""
     drawn = words(seed, index, _COINS + purpose, 2 * count)
     return np.asarray((drawn[0::2].astype(np.float64) * 2.0**32 + drawn[1::2]) * 2.0**-64)

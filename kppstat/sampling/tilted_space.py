@@ -37,6 +37,8 @@ class Space(Protocol):
 
     guess: Quadratic | None
     cost: float
+    #: How many of the first instances made the directions: they are no longer typical along them, and must not count.
+    used: int
     #: Places worth a look by scouts, shape (n, m).
     hints: np.ndarray
 
@@ -88,7 +90,7 @@ class NetworkSpace:
         self._engine, self._graph, self._first, self._budget = engine, graph, first, budget
         self._keep = keep or (lambda _, make: make())
         self.guess: Quadratic | None = None
-        self.cost = 0.0
+        self.cost, self.used = 0.0, 0
         self.hints = np.zeros((0, 0), np.float32)
 
     def find(self, reveal: Reveal) -> None:
@@ -118,6 +120,7 @@ class NetworkSpace:
         name = hashlib.blake2b(repr((points, rows)).encode(), digest_size=16).hexdigest()
         found = self._keep(f"gradients {name}", lambda: gradients(evaluator, self._graph, points, rows))
         self.cost += passes(count, rows, inputs)
+        self.used = sum(not mix for _, mix in points)
         basis = _principal(found, _DIRECTIONS)
         ends = np.cumsum(list(sizes.values()))[:-1]
         self.directions = Directions(dict(zip(sizes, np.split(basis, ends), strict=True)))

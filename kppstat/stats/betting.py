@@ -82,7 +82,8 @@ def log_capital(rounds: Sequence[Round], p: float, stakes: Sequence[np.ndarray],
         Of each round.
     hits : ndarray, shape (instances of all rounds, ...)
         In the order in which instances become hits: their numbers over all rounds. Or, with two dimensions, how
-        probable each instance is a hit at each of several points: then the expected log is returned, shape (points,).
+        probable each instance is a hit at each of several points: then the log of the mean of what the logs of the
+        strategies are expected to be is returned, shape (points,).
 
     Returns
     -------
@@ -123,7 +124,7 @@ def low_end(rounds: Sequence[Round], lower: np.ndarray, p: float, alpha: float) 
     """
     order = np.argsort(lower, kind="stable")
     logs = log_capital(rounds, p, [r.low for r in rounds], order)
-    short = np.flatnonzero(logs < -math.log(alpha))
+    short = np.flatnonzero(~(logs >= -math.log(alpha)))
     if not len(short):
         return float(lower.max(initial=-math.inf))
     return float(lower[order[short[0] - 1]]) if short[0] else -math.inf

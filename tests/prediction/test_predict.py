@@ -132,7 +132,7 @@ def test_out_of_its_depth_it_says_so(classifier: tuple[Model, Dataset]) -> None:
     assert any("nonlinear" in note for note in prediction.notes)
 
 
-def test_a_contradicted_law_is_brought_to_more_instances(
+def test_a_contradicted_law_is_corrected_by_more_instances(
     classifier: tuple[Model, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mean and spread then come from instances, whatever the law says; half the deviations are made to vanish here."""

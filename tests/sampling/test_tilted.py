@@ -33,6 +33,7 @@ class World:
     inputs: int = INPUTS
     guess: Quadratic | None = None
     cost: float = 0.0
+    used: int = 0
     hints: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     def __post_init__(self) -> None:
