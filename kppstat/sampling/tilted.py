@@ -42,7 +42,9 @@ PILOT = 16
 _SCOUTS, _LOOK = 240, 200
 #: Cost of the first wave, in evaluations; and by how much waves may grow on what is spent.
 _FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
-#: Before an interval is believed: waves that count, equally weighted events that would tell as much, and the most
+#: Waves that count before there is an interval: what one leaves out by chance, no error of its own tells.
+_COUNTED = 2
+#: Before an interval is believed to be final: waves, equally weighted events that would tell as much, and the most
 #: that one instance may make up of the estimate.
 _WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
 #: Instances that a wave must have looked at to count: with fewer it is the word of its surrogate.
@@ -192,7 +194,7 @@ class Tilted:
         # As many values of plain Monte Carlo have a relative standard error of sqrt((1 - p) / (n p)).
         factor = self._events * (1 - p) / p / self._cost
         low = -math.inf
-        if mass < p:
+        if mass < p and math.isfinite(self._interval.low):
             low = staged_interval(self._counting, p - mass, self._question.confidence, low=0, high=1)[1].low
         return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(low), self._events)
 
@@ -313,7 +315,9 @@ class Tilted:
         q, waves = self._question, self._counting
         if not waves:
             return
-        self._kpp, self._interval = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
+        self._kpp, found = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
+        if len(waves) >= _COUNTED:
+            self._interval = found
         mean, error = distribution(waves, np.array([self._kpp]))
         self._events = float((mean[0] / error[0]) ** 2) if error[0] > 0 else math.inf
         total, at = sum(w.weight for w in waves), np.array([self._kpp])
