@@ -217,6 +217,8 @@ class Tilted:
             "of all instances fail where the surrogate sees less reason to look than elsewhere; the interval assumes "
             "that those met are typical.",
         ]
+        if len(self._counting) < _COUNTED:
+            notes.append("The budget ended before two waves counted, which an interval takes: allow more evaluations.")
         if found.correlation < _TELLS:
             notes.append(
                 "The surrogate tells little here: instances were drawn nearly as they come, and what was saved comes "

@@ -171,6 +171,19 @@ def test_a_surrogate_alone_makes_no_interval() -> None:
     assert "no interval" in " ".join(estimator.notes)
 
 
+def test_one_wave_makes_no_interval() -> None:
+    """At k = 0.01 one wave held the truth in 87 % of 300 runs (`benchmarks.coverage_tilted`)."""
+    estimator = tilted(World(steep), 1e-9, max_evaluations=150)
+    ends = {}
+    for state in estimator.states(estimator._space.reveal):  # type: ignore[attr-defined]
+        ends[len(estimator._counting) if estimator._waves else 0] = (state.low, state.high)
+        if len(estimator._waves) == 2 and state.phase != "looking at instances":
+            assert "two waves" in " ".join(estimator.notes)
+    assert ends[0] == ends[1] == (-math.inf, math.inf)
+    assert max(ends) >= 2
+    assert all(map(math.isfinite, ends[max(ends)]))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_few_inputs_make_few_stages_that_cost_what_is_planned(seed: int) -> None:
     estimator = tilted(World(steep, seed=seed, inputs=150), 1e-9, max_evaluations=250)
