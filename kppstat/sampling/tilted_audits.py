@@ -75,7 +75,8 @@ class _PosteriorAim(Aim):
 
     def laws(self, ids: np.ndarray) -> np.ndarray:
         """Return what is known of these instances, which lie next to each other from the first that counts on."""
-        prior = np.concatenate([d.prior for d in self.drawn], axis=-1)[..., ids - self.drawn[0].ids[0]]
+        start = next((int(d.ids[0]) for d in self.drawn if len(d.ids)), 0)  # by chance a round has no instances
+        prior = np.concatenate([d.prior for d in self.drawn], axis=-1)[..., ids - start]
         met = self._looks.ledger.book.seen(ids) > 0
         prior[..., met] = self._looks.law(ids[met], prior[..., met])
         return prior

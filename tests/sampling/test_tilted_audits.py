@@ -10,6 +10,7 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_design import Design, designed
 from kppstat.sampling.tilted_ledger import Looks
+from kppstat.sampling.tilted_pool import Drawn, Kinds
 from kppstat.stats.bracket import planned_errors
 from kppstat.stats.staged import LOGISTIC
 from tests.sampling.test_tilted import LAWS, World, last, steep, tilted, useless
@@ -100,6 +101,23 @@ def test_instances_that_made_the_directions_do_not_count() -> None:
     estimator = tilted(world, 0.02, max_evaluations=40, guarantee="anytime")
     last(estimator, world.reveal)
     assert estimator._ids.min() >= 300
+
+
+def test_a_round_without_instances_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chance alone decides how many draws become instances."""
+    usual, calls = Kinds.draw, 0
+
+    def none_at_first(self: Kinds, number: int, size: int, inclusion: np.ndarray, *more: int) -> Drawn:
+        nonlocal calls
+        calls += 1
+        return usual(self, number, size, inclusion * (calls > 1), *more)
+
+    monkeypatch.setattr(Kinds, "draw", none_at_first)
+    world = World(steep)
+    estimator = tilted(world, 0.05, max_evaluations=120, guarantee="anytime")
+    end = last(estimator, world.reveal)
+    assert calls > 1
+    assert -math.inf < end.low <= end.kpp <= end.high
 
 
 def test_refuses_another_guarantee() -> None:
