@@ -194,7 +194,7 @@ class Tilted:
         # As many values of plain Monte Carlo have a relative standard error of sqrt((1 - p) / (n p)).
         factor = self._events * (1 - p) / p / self._cost
         low = -math.inf
-        if mass < p and math.isfinite(self._interval.low):
+        if mass < p and math.isfinite(self._shown.low):
             low = staged_interval(self._counting, p - mass, self._question.confidence, low=0, high=1)[1].low
         return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(low), self._events)
 
@@ -317,9 +317,7 @@ class Tilted:
         q, waves = self._question, self._counting
         if not waves:
             return
-        self._kpp, found = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
-        if len(waves) >= _COUNTED:
-            self._interval = found
+        self._kpp, self._interval = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
         mean, error = distribution(waves, np.array([self._kpp]))
         self._events = float((mean[0] / error[0]) ** 2) if error[0] > 0 else math.inf
         total, at = sum(w.weight for w in waves), np.array([self._kpp])
@@ -360,6 +358,13 @@ class Tilted:
     # -- what is known --------------------------------------------------------------------------------------------
 
     @property
+    def _shown(self) -> Interval:
+        """The interval that may be told; the one of a single wave only guides the next."""
+        if len(self._counting) >= _COUNTED:
+            return self._interval
+        return Interval(-math.inf, math.inf, self._question.confidence, self.guarantee)
+
+    @property
     def _cost(self) -> float:
         return (self._looks.ledger.cost if self._looks else 0.0) + self._space.cost
 
@@ -377,8 +382,8 @@ class Tilted:
             instances=max(self._looks.count if self._looks else 0, 0),
             evaluations=self._cost,
             kpp=self._score(self._kpp),
-            low=self._score(self._interval.low),
-            high=self._score(self._interval.high),
+            low=self._score(self._shown.low),
+            high=self._score(self._shown.high),
             guarantee=self.guarantee,
             phase=phase,
             expected=self._expected,
