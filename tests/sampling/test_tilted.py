@@ -184,6 +184,16 @@ def test_one_wave_makes_no_interval() -> None:
     assert math.isfinite(ends[max(ends)][1])
 
 
+@pytest.mark.parametrize("k", [0.01, 99.99])
+def test_the_rare_end_is_not_told_where_it_was_not_shown_to_hold(k: float) -> None:
+    estimator = tilted(World(steep), 1e-9, k=k, max_evaluations=300)
+    end = last(estimator, estimator._space.reveal)  # type: ignore[attr-defined]
+    assert len(estimator._counting) >= 2
+    assert not end.converged
+    assert math.isinf(end.low if k < 50 else end.high)
+    assert "on the rare side is not told" in " ".join(estimator.notes)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_few_inputs_make_few_stages_that_cost_what_is_planned(seed: int) -> None:
     estimator = tilted(World(steep, seed=seed, inputs=150), 1e-9, max_evaluations=250)

@@ -90,6 +90,7 @@ def test_finds_directions_that_tell_of_performance(made: tuple[Evaluator, Path],
         space = kind(engine, graph(path), 0, **more)  # type: ignore[arg-type]
         space.find(engine.map)
         assert space.cost >= passes(8, 256, 400)
+        assert space.used == (32 if kind is NetworkSpace else 16)  # the others were found by the search
         places = space.pool(0, 0, 120)
         moved = [Task(1000 + i, np.arange(400), space.move(place)) for i, place in enumerate(places)]
         found = np.array([e.scores.mean() for e in engine.map(moved)])
