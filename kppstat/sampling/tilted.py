@@ -44,8 +44,8 @@ _SCOUTS, _LOOK = 240, 200
 #: Cost of the first wave, in evaluations; and by how much waves may grow on what is spent.
 _FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
 #: Waves that count before there is an interval: what one leaves out by chance, no error of its own tells. And rarer
-#: than this, for which there are trials, the end on the rare side is not told: at k = 0.01 it lay beyond the truth in 39
-#: of 300 runs with one wave that counted, and in 2 of 14 with more.
+#: than this the end on the rare side is not told: at k = 0.01 it lay beyond the truth in 39 of 300 runs with one wave
+#: that counted, and in 2 of 14 with more; at k = 0.1 the interval held.
 _COUNTED, _RAREST = 2, 1e-3
 #: Before an interval is believed to be final: waves, equally weighted events that would tell as much, and the most
 #: that one instance may make up of the estimate.
