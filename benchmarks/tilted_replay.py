@@ -40,7 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 #: Percent, and instances of plain Monte Carlo whose width is asked for.
 CASES = ((1.0, 8000), (1.0, 20_000), (0.1, 20_000), (0.1, 60_000))
 
-#: Evaluations that a run with a guarantee may spend.
+#: Evaluations that a run may spend.
 _MOST = 5000
 
 
@@ -121,7 +121,7 @@ def coordinates(path: Path, count: int) -> np.ndarray:
 
 def measure(replay: Replay, places: np.ndarray, k: float, half_width: float, repetition: int) -> Row:
     space = Placed(replay, places, repetition)
-    tilted = Tilted(Question(k=k, seed=repetition), half_width, space, inputs=space.inputs)
+    tilted = Tilted(Question(k=k, seed=repetition, max_evaluations=_MOST), half_width, space, inputs=space.inputs)
     begun = time.process_time()
     *_, end = tilted.states(space.reveal)
     width = end.high - end.low

@@ -9,10 +9,9 @@
    unbiased (`kppstat.stats.staged`); a good one makes it cheap.
 3. Waves go on until the interval is narrow enough, and was to be expected to be by the wave before.
 
-The interval is ``asymptotic``: it rests on a central limit theorem, takes two waves that count, and is left open on the
-rare side where the percentile is rarer than trials have shown it to hold. No diagnostic can see a region of failures
-that the surrogate knows nothing of and no instance met. So the interval is always shown with an exact bound on the mass
-of such failures: from instances of the nominal share, drawn whatever the surrogate says, and audited.
+The interval is ``asymptotic``: it rests on a central limit theorem. No diagnostic can see a region of failures that the
+surrogate knows nothing of and no instance met. So the interval is always shown with an exact bound on the mass of such
+failures: from instances of the nominal share, drawn whatever the surrogate says, and audited.
 """
 
 from __future__ import annotations
@@ -43,10 +42,6 @@ PILOT = 16
 _SCOUTS, _LOOK = 240, 200
 #: Cost of the first wave, in evaluations; and by how much waves may grow on what is spent.
 _FIRST, _GROWTH, _SHRINK = 25.0, 1.2, 0.25
-#: Waves that count before there is an interval: what one leaves out by chance, no error of its own tells. And rarer
-#: than this the end on the rare side is not told: at k = 0.01 it lay beyond the truth in 39 of 300 runs with one wave
-#: that counted, and in 2 of 14 with more; at k = 0.1 the interval held.
-_COUNTED, _RAREST = 2, 1e-3
 #: Before an interval is believed to be final: waves, equally weighted events that would tell as much, and the most
 #: that one instance may make up of the estimate.
 _WAVES, _EVENTS, _LARGEST_PART = 2, 16, 0.3
@@ -66,7 +61,6 @@ _TELLS, _PAYS = 0.3, 5.0
 #: Share of what waves cost that bounding the mass of hidden failures may cost.
 _BOUND_SHARE = 0.12
 REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
-OPEN = "the end that is told lies as close as was wanted"
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ class Tilted:
         # As many values of plain Monte Carlo have a relative standard error of sqrt((1 - p) / (n p)).
         factor = self._events * (1 - p) / p / self._cost
         low = -math.inf
-        if mass < p and math.isfinite(self._shown.low):
+        if mass < p and math.isfinite(self._interval.low):
             low = staged_interval(self._counting, p - mass, self._question.confidence, low=0, high=1)[1].low
         return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(low), self._events)
 
@@ -221,13 +215,6 @@ class Tilted:
             "of all instances fail where the surrogate sees less reason to look than elsewhere; the interval assumes "
             "that those met are typical.",
         ]
-        if len(self._counting) < _COUNTED:
-            notes.append("The budget ended before two waves counted, which an interval takes: allow more evaluations.")
-        if min(self._question.p, 1 - self._question.p) < _RAREST:
-            notes.append(
-                f"Below k = {100 * _RAREST:g} and above {100 - 100 * _RAREST:g} the end of the interval on the rare "
-                "side is not told, because it missed too often in trials: --guarantee anytime tells it."
-            )
         if found.correlation < _TELLS:
             notes.append(
                 "The surrogate tells little here: instances were drawn nearly as they come, and what was saved comes "
@@ -300,9 +287,7 @@ class Tilted:
             converged = self._converged()
             left = self._budget - self._cost
             if converged or left < max(2.0, _TOO_LITTLE * self._budget):
-                told = converged and math.isfinite(self._shown.half_width)
-                reason = REACHED if told else OPEN if converged else SPENT
-                yield self._state(reason, done=True, converged=told)
+                yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
                 return
             self._before = (self._cost, self._interval.half_width)
             onward = _onward(wave)
@@ -369,15 +354,6 @@ class Tilted:
     # -- what is known --------------------------------------------------------------------------------------------
 
     @property
-    def _shown(self) -> Interval:
-        """The interval that may be told; what is found besides only guides the next wave."""
-        p, found = self._question.p, self._interval
-        counted = len(self._counting) >= _COUNTED
-        low = found.low if counted and p >= _RAREST else -math.inf
-        high = found.high if counted and 1 - p >= _RAREST else math.inf
-        return Interval(low, high, found.confidence, self.guarantee)
-
-    @property
     def _cost(self) -> float:
         return (self._looks.ledger.cost if self._looks else 0.0) + self._space.cost
 
@@ -395,8 +371,8 @@ class Tilted:
             instances=max(self._looks.count if self._looks else 0, 0),
             evaluations=self._cost,
             kpp=self._score(self._kpp),
-            low=self._score(self._shown.low),
-            high=self._score(self._shown.high),
+            low=self._score(self._interval.low),
+            high=self._score(self._interval.high),
             guarantee=self.guarantee,
             phase=phase,
             expected=self._expected,

@@ -144,10 +144,6 @@ class TiltedAudits(Tilted):
             f"surrogate's correlation with held-out performance is {self._surrogate.correlation:.2f}.",
         )
 
-    @property
-    def _shown(self) -> Interval:
-        return self._interval
-
     # -- rounds ---------------------------------------------------------------------------------------------------
 
     def _run(self, looks: Looks) -> Iterator[State]:

@@ -17,7 +17,7 @@ __all__ = ["Looks", "stages"]
 
 _FIRST, _GROWTH = 64, 4
 #: Estimates scatter more than the scores of typical instances let expect; learnt from instances known on all inputs.
-_CAUTION, _BELIEF = 1.2, 20
+_CAUTION, _BELIEF = 1.0, 100
 
 
 def stages(inputs: int) -> list[int]:

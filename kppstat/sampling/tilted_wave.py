@@ -18,7 +18,7 @@ from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.sampling.tilted_pool import LEAST, MOST, Kinds, uniforms
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
-from kppstat.stats.staged import LOGISTIC, Wave, below
+from kppstat.stats.staged import LOGISTIC, Wave, below, chance
 
 __all__ = ["Plan", "Recorder"]
 
@@ -161,10 +161,10 @@ class Recorder:
         variance = (LOGISTIC * law[2]) ** 2
         told = variance / (variance + noise + 1e-300)  # of what is unknown in each part
         gain = np.zeros(law.shape[-1])
-        for x in (self.plan.percentile, *self.plan.near):
+        for x, counts in self._points:
             parts = below(np.array([x]), law)[0]
             r = np.minimum(parts.sum(0), 1.0)
-            gain = np.maximum(gain, (parts * told).sum(0) * (1 - r))
+            gain = np.maximum(gain, counts * (parts * told).sum(0) * (1 - r))
         worth = self._strength * np.sqrt(gain / price)
         return np.asarray(np.clip(worth, 1e-9, 1.0))
 
@@ -203,6 +203,10 @@ class Recorder:
     def _plan_inclusion(self, shares: np.ndarray, sizes: list[int]) -> None:
         """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
         plan, price = self.plan, sizes[0] / self.looks.inputs
+        # Far from the quantile, by the distribution function, an error says little about where the quantile is.
+        x = np.array([plan.percentile, *plan.near])
+        far = np.abs(chance(x, self._first) @ shares - plan.p) / min(plan.p, 1 - plan.p)
+        self._points = [(plan.percentile, 1.0), *zip(plan.near, np.maximum(far[1:], 1.0) ** -2.0, strict=True)]
         per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
         noise = self.looks.first_noise(self._kinds.location, sizes[0])
