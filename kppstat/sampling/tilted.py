@@ -276,7 +276,7 @@ class Tilted:
             middle = float(np.median(self._pilot))
             looks.learn(percentile, middle)
             most = min(_ALLOWED * (self._budget - self._cost), _MORE * cost)
-            plan = Plan(number, cost, most, percentile, q.p, self._near(percentile), onward)
+            plan = Plan(number, cost, most, percentile, q.p, (self._interval.low, self._interval.high), onward)
             wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
             for _ in wave.run():
                 yield self._state("looking at instances")
@@ -293,11 +293,6 @@ class Tilted:
             onward = _onward(wave)
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
             cost = min(self._next_cost(), _PLANNED * left)
-
-    def _near(self, percentile: float) -> tuple[float, ...]:
-        """Return points on the way to the ends of the interval, which will be narrower after the next wave."""
-        ends = (self._interval.low, self._interval.high)
-        return tuple((percentile + end) / 2 for end in ends if math.isfinite(end))
 
     def _first_percentile(self, surrogate: Surrogate) -> float:
         """Return where the quantile lies if the surrogate is right."""

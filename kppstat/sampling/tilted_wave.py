@@ -48,8 +48,8 @@ class Plan:
         Where the quantile is thought to be.
     p : float
         Which quantile.
-    near : tuple of float
-        Where else the distribution function must be known well: towards the ends of the interval.
+    ends : tuple of float
+        Of the interval so far; infinite where there is none.
     onward : ndarray, shape (stages,)
         What a stage and all later ones are expected to cost, for each unit that the stage itself costs.
     """
@@ -59,7 +59,7 @@ class Plan:
     most: float
     percentile: float
     p: float
-    near: tuple[float, ...]
+    ends: tuple[float, float]
     onward: np.ndarray
 
 
@@ -203,10 +203,7 @@ class Recorder:
     def _plan_inclusion(self, shares: np.ndarray, sizes: list[int]) -> None:
         """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
         plan, price = self.plan, sizes[0] / self.looks.inputs
-        # Far from the quantile, by the distribution function, an error says little about where the quantile is.
-        x = np.array([plan.percentile, *plan.near])
-        far = np.abs(chance(x, self._first) @ shares - plan.p) / min(plan.p, 1 - plan.p)
-        self._points = [(plan.percentile, 1.0), *zip(plan.near, np.maximum(far[1:], 1.0) ** -2.0, strict=True)]
+        self._points = self._worthy(shares)
         per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
         noise = self.looks.first_noise(self._kinds.location, sizes[0])
@@ -222,6 +219,28 @@ class Recorder:
             low, high = (middle, high) if inclusion(math.exp(middle)) @ shares < looks else (low, middle)
         self._inclusion = inclusion(math.exp(low))
         self._blind = self._inclusion < _BLIND * float(self._inclusion @ shares)
+
+    def _worthy(self, shares: np.ndarray) -> list[tuple[float, float]]:
+        """Return numbers at which the distribution function must be known well, and how much that counts at each.
+
+        They are where the quantile is thought to be, and on either side half way to the end of the interval, which will
+        be narrower, or where the law has half or twice the odds: an instance that is surely below the first is not for
+        the second. Far from the quantile, by the law, an error says little about where the quantile is.
+        """
+        plan = self.plan
+        levels = np.array([plan.p / (2 - plan.p), plan.p, 2 * plan.p / (1 + plan.p)])
+        low, high = np.zeros(3), np.ones(3)
+        for _ in range(40):
+            x = (low + high) / 2
+            less = chance(x, self._first) @ shares < levels
+            low, high = np.where(less, x, low), np.where(less, high, x)
+        points = plan.percentile + high - high[1]
+        for side, end in ((0, plan.ends[0]), (2, plan.ends[1])):
+            if math.isfinite(end):
+                points[side] = (plan.percentile + end) / 2
+        far = np.abs(chance(points, self._first) @ shares - plan.p) / min(plan.p, 1 - plan.p)
+        far[1] = 0.0
+        return list(zip(points.tolist(), (np.maximum(far, 1.0) ** -2.0).tolist(), strict=True))
 
     # -- chance ----------------------------------------------------------------------------------------------------
 
