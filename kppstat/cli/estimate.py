@@ -222,7 +222,7 @@ def _answer(result: Estimate, outcome: tuple[str, ...], *, quiet: bool) -> None:
         ),
         ("confidence", f"{100 * result.confidence:g} %"),
         ("guarantee", GUARANTEES[result.guarantee]),
-        ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)} over {result.instances:,} instances"),
+        ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)} over {result.values.size:,} instances"),
         ("clean", result.show(result.clean)),
         ("cost", f"{result.evaluations:,.1f} evaluations of {result.inputs:,} inputs, everything counted"),
         ("plain Monte Carlo", f"about {result.factor:.2g} times the cost" if result.factor else "not compared"),

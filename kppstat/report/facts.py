@@ -85,8 +85,8 @@ def caption(estimate: Estimate, figure: str) -> str:
             f"Dashed: the width that was wanted, in {scale}. One evaluation is one instance run on all inputs."
         )
     worse = "this loss or a larger one" if estimate.loss else "this performance or a lower one"
-    text = f"Performance of {estimate.instances:,} instances, and the share of them with {worse}."
-    if estimate.method.startswith("audit"):
+    text = f"Performance of {estimate.values.size:,} instances, and the share of them with {worse}."
+    if estimate.method != "mc":
         text += " Most instances were judged by a part of the inputs: their values are best guesses, the band is not."
     return text
 
@@ -97,7 +97,7 @@ def description(estimate: Estimate, figure: str) -> str:
     if figure == "convergence":
         return f"Interval for the KPP against cost, ending after {_count(estimate.evaluations)} evaluations at {kpp}."
     return (
-        f"Distribution of {' '.join(estimate.performance.split())} over {estimate.instances:,} instances: {kpp}, "
+        f"Distribution of {' '.join(estimate.performance.split())} over {estimate.values.size:,} instances: {kpp}, "
         f"mean {estimate.show(estimate.mean)}, clean {estimate.show(estimate.clean)}."
     )
 
