@@ -30,6 +30,8 @@ NOMINAL = 0.25
 _BLIND = 0.99
 #: An instance goes on with at least this probability, whatever little is known of it says.
 CARRY = 0.06
+#: Whatever so few inputs say, with this probability an instance is not below: at most, and times the inputs seen.
+_DOUBT = 0.1, 6.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Recorder:
             came = reach[alive]
             now = came
             if stage:
-                rate = self._rate(law[..., alive], self._noise(alive, size), price)
+                rate = self._rate(law[..., alive], self._noise(alive, size), price, sizes[stage - 1])
                 now = came * np.clip(rate / came, CARRY, 1.0)
             # What the budget does not allow, chance leaves out: as early as it can be foreseen, because those left
             # out late, when they cost most, make the weights of the others heavy.
@@ -152,19 +154,21 @@ class Recorder:
         )
         self.law = law
 
-    def _rate(self, law: np.ndarray, noise: np.ndarray, price: float) -> np.ndarray:
+    def _rate(self, law: np.ndarray, noise: np.ndarray, price: float, seen: int = 0) -> np.ndarray:
         """Return the best probability of coming to a stage, in proportion to what it tells and what it costs.
 
         Neyman's rule: the root of the variance that the stage takes away, over the root of its price. `noise` is the
-        variance of what the stage's inputs say by themselves.
+        variance of what the stage's inputs say by themselves. That an instance is surely below, few inputs cannot tell:
+        one that is seldom drawn may count for so much that their noise is far from normal.
         """
         variance = (LOGISTIC * law[2]) ** 2
         told = variance / (variance + noise + 1e-300)  # of what is unknown in each part
         gain = np.zeros(law.shape[-1])
+        doubt = min(_DOUBT[0], _DOUBT[1] / max(seen, 1))
         for x, counts in self._points:
             parts = below(np.array([x]), law)[0]
             r = np.minimum(parts.sum(0), 1.0)
-            gain = np.maximum(gain, counts * (parts * told).sum(0) * (1 - r))
+            gain = np.maximum(gain, counts * (parts * told).sum(0) * np.maximum(1 - r, doubt))
         worth = self._strength * np.sqrt(gain / price)
         return np.asarray(np.clip(worth, 1e-9, 1.0))
 
