@@ -20,7 +20,7 @@ from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
 from kppstat.stats.staged import LOGISTIC, Wave, below, chance
 
-__all__ = ["Plan", "Recorder"]
+__all__ = ["Plan", "Recorder", "decisive_points"]
 
 #: Draws of the pool that lie below the percentile, for each evaluation and in all.
 _PER_EVENT, _EVENTS = 5.0, (200.0, 2000.0)
@@ -207,7 +207,7 @@ class Recorder:
     def _plan_inclusion(self, shares: np.ndarray, sizes: list[int]) -> None:
         """Choose the strength of the rule by what the wave may cost, and the inclusion of each kind."""
         plan, price = self.plan, sizes[0] / self.looks.inputs
-        self._points = self._worthy(shares)
+        self._points = decisive_points(plan, self._first, shares)
         per_look = price * plan.onward[0]
         looks = plan.cost / per_look / self._size  # in all, as a share of the pool
         noise = self.looks.first_noise(self._kinds.location, sizes[0])
@@ -224,28 +224,6 @@ class Recorder:
         self._inclusion = inclusion(math.exp(low))
         self._blind = self._inclusion < _BLIND * float(self._inclusion @ shares)
 
-    def _worthy(self, shares: np.ndarray) -> list[tuple[float, float]]:
-        """Return numbers at which the distribution function must be known well, and how much that counts at each.
-
-        They are where the quantile is thought to be, and on either side half way to the end of the interval, which will
-        be narrower, or where the law has half or twice the odds: an instance that is surely below the first is not for
-        the second. Far from the quantile, by the law, an error says little about where the quantile is.
-        """
-        plan = self.plan
-        levels = np.array([plan.p / (2 - plan.p), plan.p, 2 * plan.p / (1 + plan.p)])
-        low, high = np.zeros(3), np.ones(3)
-        for _ in range(40):
-            x = (low + high) / 2
-            less = chance(x, self._first) @ shares < levels
-            low, high = np.where(less, x, low), np.where(less, high, x)
-        points = plan.percentile + high - high[1]
-        for side, end in ((0, plan.ends[0]), (2, plan.ends[1])):
-            if math.isfinite(end):
-                points[side] = (plan.percentile + end) / 2
-        far = np.abs(chance(points, self._first) @ shares - plan.p) / min(plan.p, 1 - plan.p)
-        far[1] = 0.0
-        return list(zip(points.tolist(), (np.maximum(far, 1.0) ** -2.0).tolist(), strict=True))
-
     # -- chance ----------------------------------------------------------------------------------------------------
 
     def _chosen(self, chances: np.ndarray, stage: int) -> np.ndarray:
@@ -257,3 +235,40 @@ class Recorder:
         offset = uniforms(self.seed, self.first, self.plan.number * 16 + 1 + stage, 1)[0]
         turns = np.floor(np.cumsum(chances) + offset)
         return np.asarray((np.diff(turns, prepend=0.0) > 0) | (chances >= 1))
+
+
+def decisive_points(plan: Plan, law: np.ndarray, shares: np.ndarray) -> list[tuple[float, float]]:
+    """Return numbers at which a wave must know the distribution function, in order, and how much each counts.
+
+    They are where the quantile is thought to be, and on either side half way to the end of the interval, which will be
+    narrower, or where the law has half or twice the odds: an instance that is surely below the first is not for the
+    second. Far from the quantile, by the law, an error says little about where the quantile is.
+
+    Parameters
+    ----------
+    plan : Plan
+    law : ndarray, shape (3, parts, kinds)
+        What is expected of each kind, as `kppstat.stats.staged.below` takes it.
+    shares : ndarray, shape (kinds,)
+        Of each kind, adding to 1.
+
+    Examples
+    --------
+    >>> even = np.array([[[1.0]], [[0.5]], [[0.05]]])  # one kind, logistic about 0.5
+    >>> plan = Plan(0, 25.0, 40.0, 0.4, 0.1, (-math.inf, 0.46), np.ones(3))
+    >>> [(round(x, 3), round(counts, 3)) for x, counts in decisive_points(plan, even, np.ones(1))]
+    [(0.365, 1.0), (0.4, 1.0), (0.43, 1.0)]
+    """
+    levels = np.array([plan.p / (2 - plan.p), plan.p, 2 * plan.p / (1 + plan.p)])
+    low, high = np.zeros(3), np.ones(3)
+    for _ in range(40):
+        x = (low + high) / 2
+        less = chance(x, law) @ shares < levels
+        low, high = np.where(less, x, low), np.where(less, high, x)
+    points = plan.percentile + high - high[1]
+    for side, end in ((0, plan.ends[0]), (2, plan.ends[1])):
+        if math.isfinite(end):
+            points[side] = (plan.percentile + end) / 2
+    far = np.abs(chance(points, law) @ shares - plan.p) / min(plan.p, 1 - plan.p)
+    far[1] = 0.0
+    return list(zip(points.tolist(), (np.maximum(far, 1.0) ** -2.0).tolist(), strict=True))
