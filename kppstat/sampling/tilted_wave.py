@@ -113,11 +113,12 @@ class Recorder:
                 rate = self._rate(law[..., alive], self._noise(alive, size), price, sizes[stage - 1])
                 now = came * np.clip(rate / came, CARRY, 1.0)
             # What the budget does not allow, chance leaves out: as early as it can be foreseen, because those left
-            # out late, when they cost most, make the weights of the others heavy.
-            expected = price * float((now / came).sum()) * self.plan.onward[stage]
-            left = max(self.plan.most - self.cost, 0.0)
-            if expected > left:
-                now = now * max(0.95 * left / expected, 1e-9)
+            # out late, when they cost most, make the weights of the others heavy. One more may go on than expected.
+            going, left = float((now / came).sum()), max(self.plan.most - self.cost, 0.0)
+            expected = price * going * self.plan.onward[stage]
+            part = 0.95 * left / expected if expected > left else 1.0
+            part = min(part, (left / price - 1) / max(going, 1e-9))
+            now = now * float(np.clip(part, 1e-9, 1.0))
             go = self._chosen(now / came, stage)
             alive = alive[go]
             reach[alive] = now[go]
