@@ -16,7 +16,8 @@ from kppstat.stats.staged import LOGISTIC
 __all__ = ["Looks", "stages"]
 
 _FIRST, _GROWTH = 64, 4
-#: Estimates scatter more than the scores of typical instances let expect; learnt from instances known on all inputs.
+#: How far estimates scatter, over what the scores of typical instances let expect, and so many instances' worth of
+#: belief in that; learnt from instances known on all inputs. On three recorded networks it was 0.85 to 1.05.
 _CAUTION, _BELIEF = 1.0, 100
 
 
