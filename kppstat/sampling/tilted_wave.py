@@ -159,8 +159,8 @@ class Recorder:
         """Return the best probability of coming to a stage, in proportion to what it tells and what it costs.
 
         Neyman's rule: the root of the variance that the stage takes away, over the root of its price. `noise` is the
-        variance of what the stage's inputs say by themselves. The `seen` inputs, if few, cannot tell that an instance is
-        surely below: one of them that is seldom drawn may count for so much that their noise is far from normal.
+        variance of what the stage's inputs say by themselves. The inputs `seen`, if few, cannot tell that an instance
+        is surely below: one of them that is seldom drawn may count for so much that their noise is far from normal.
         """
         variance = (LOGISTIC * law[2]) ** 2
         told = variance / (variance + noise + 1e-300)  # of what is unknown in each part
