@@ -52,8 +52,9 @@ _LEAST_SPREAD = 0.3
 #: Of the budget that is left: what a wave should cost at most, what it may cost (chance leaves out the rest, and what
 #: it leaves out late makes weights heavy), and below which share of the whole budget no other wave pays.
 _PLANNED, _ALLOWED, _TOO_LITTLE = 0.9, 0.95, 0.05
-#: What all looks cost for each first look, before a wave has told: so much times the root of p, which is this at most.
-_RATIO, _COMMON = 60.0, 0.1
+#: What all looks cost for each first look, before a wave has told: so much times the root of p, which is this at most; but
+#: at least so much.
+_RATIO, _COMMON, _LEAST_RATIO = 60.0, 0.1, 1.5
 #: What a wave may cost, for each evaluation that it should cost: more if the percentile was thought to be elsewhere.
 _MORE = 1.5
 #: Below this correlation of the surrogate, and below this factor over plain Monte Carlo, the reader is told.
@@ -267,7 +268,7 @@ class Tilted:
     def _run(self, looks: Looks) -> Iterator[State]:
         q, sizes = self._question, stages(self._inputs)
         onward, percentile = np.ones(len(sizes)), math.nan
-        onward[0] = min(_RATIO * math.sqrt(min(q.p, _COMMON)), self._inputs / sizes[0])
+        onward[0] = float(np.clip(_RATIO * math.sqrt(min(q.p, _COMMON)), _LEAST_RATIO, self._inputs / sizes[0]))
         cost = min(_FIRST, 0.4 * (self._budget - self._cost))
         for number in itertools.count():
             surrogate = self._learn(looks)

@@ -166,10 +166,10 @@ class Recorder:
         told = variance / (variance + noise + 1e-300)  # of what is unknown in each part
         gain = np.zeros(law.shape[-1])
         doubt = min(_DOUBT[0], _DOUBT[1] / max(seen, 1))
-        for x, counts in self._points:
+        for x in self._points:
             parts = below(np.array([x]), law)[0]
             r = np.minimum(parts.sum(0), 1.0)
-            gain = np.maximum(gain, counts * (parts * told).sum(0) * np.maximum(1 - r, doubt))
+            gain = np.maximum(gain, (parts * told).sum(0) * np.maximum(1 - r, doubt))
         worth = self._strength * np.sqrt(gain / price)
         return np.asarray(np.clip(worth, 1e-9, 1.0))
 
@@ -238,12 +238,12 @@ class Recorder:
         return np.asarray((np.diff(turns, prepend=0.0) > 0) | (chances >= 1))
 
 
-def decisive_points(plan: Plan, law: np.ndarray, shares: np.ndarray) -> list[tuple[float, float]]:
-    """Return numbers at which a wave must know the distribution function, in order, and how much each counts.
+def decisive_points(plan: Plan, law: np.ndarray, shares: np.ndarray) -> tuple[float, float, float]:
+    """Return numbers at which a wave must know the distribution function, in order.
 
-    They are where the quantile is thought to be, and on either side half way to the end of the interval, which will be
-    narrower, or where the law has half or twice the odds: an instance that is surely below the first is not for the
-    second. Far from the quantile, by the law, an error says little about where the quantile is.
+    They are where the quantile is thought to be, and on either side where the law has half and twice the odds, but no
+    farther than half way to the end of the interval, which will be narrower. An instance that is surely below one may
+    not be below another; farther from the quantile an error says little about where the quantile is.
 
     Parameters
     ----------
@@ -257,8 +257,8 @@ def decisive_points(plan: Plan, law: np.ndarray, shares: np.ndarray) -> list[tup
     --------
     >>> even = np.array([[[1.0]], [[0.5]], [[0.05]]])  # one kind, logistic about 0.5
     >>> plan = Plan(0, 25.0, 40.0, 0.4, 0.1, (-math.inf, 0.46), np.ones(3))
-    >>> [(round(x, 3), round(counts, 3)) for x, counts in decisive_points(plan, even, np.ones(1))]
-    [(0.365, 1.0), (0.4, 1.0), (0.43, 1.0)]
+    >>> [round(x, 3) for x in decisive_points(plan, even, np.ones(1))]
+    [0.365, 0.4, 0.43]
     """
     levels = np.array([plan.p / (2 - plan.p), plan.p, 2 * plan.p / (1 + plan.p)])
     low, high = np.zeros(3), np.ones(3)
@@ -266,10 +266,6 @@ def decisive_points(plan: Plan, law: np.ndarray, shares: np.ndarray) -> list[tup
         x = (low + high) / 2
         less = chance(x, law) @ shares < levels
         low, high = np.where(less, x, low), np.where(less, high, x)
-    points = plan.percentile + high - high[1]
-    for side, end in ((0, plan.ends[0]), (2, plan.ends[1])):
-        if math.isfinite(end):
-            points[side] = (plan.percentile + end) / 2
-    far = np.abs(chance(points, law) @ shares - plan.p) / min(plan.p, 1 - plan.p)
-    far[1] = 0.0
-    return list(zip(points.tolist(), (np.maximum(far, 1.0) ** -2.0).tolist(), strict=True))
+    low, middle, high = (plan.percentile + high - high[1]).tolist()
+    halfway = [(plan.percentile + end) / 2 for end in plan.ends]
+    return max(low, halfway[0]), middle, min(high, halfway[1])
