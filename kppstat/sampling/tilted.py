@@ -52,8 +52,8 @@ _LEAST_SPREAD = 0.3
 #: Of the budget that is left: what a wave should cost at most, what it may cost (chance leaves out the rest, and what
 #: it leaves out late makes weights heavy), and below which share of the whole budget no other wave pays.
 _PLANNED, _ALLOWED, _TOO_LITTLE = 0.9, 0.95, 0.05
-#: What all looks cost for each first look, before a wave has told: so much times the root of p, which is this at most; but
-#: at least so much.
+#: What all looks cost for each first look, before a wave has told: so much times the root of p, which is this at most,
+#: but no less than this.
 _RATIO, _COMMON, _LEAST_RATIO = 60.0, 0.1, 1.5
 #: What a wave may cost, for each evaluation that it should cost: more if the percentile was thought to be elsewhere.
 _MORE = 1.5

@@ -40,7 +40,7 @@ def test_points_lie_no_farther_than_half_way_to_the_ends(made, low, high):
     law, shares = a_law(made)
     alone = decisive_points(plan(0.4, 0.01), law, shares)
     first, middle, last = decisive_points(plan(0.4, 0.01, low, high), law, shares)
-    assert middle == 0.4
+    assert middle == pytest.approx(0.4)
     assert first == pytest.approx(max((0.4 + low) / 2, alone[0]))
     assert last == pytest.approx(min((0.4 + high) / 2, alone[2]))
 
