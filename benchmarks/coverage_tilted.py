@@ -6,6 +6,10 @@ second way to fail that the coordinates know nothing of. Waves, roulette, surrog
 many inputs, so that thousands of runs are cheap. The truth comes from four million draws.
 
     python -m benchmarks.coverage_tilted [--replications 1000]     # writes benchmarks/results/coverage_tilted.csv
+
+What is there has 1,000 runs of the first five settings, 500 of the others and 60 of one at k = 0.01. All but the last
+were made when waves knew well what lies half way to the ends of the interval, however far; 200 runs of each of the
+first four have been repeated since: 98.5 to 100 % held.
 """
 
 from __future__ import annotations
