@@ -5,8 +5,6 @@ percentile, over the cost of the run: pilot, gradients (forward and backward cou
 hidden failures, and the first wave, which does not count.
 
     python -m benchmarks.tilted_networks [--repetitions 1] [--budget 300]
-
-Writes benchmarks/results/tilted_networks.csv; what is there was made with ``--case 0 1 2 3``.
 """
 
 from __future__ import annotations
