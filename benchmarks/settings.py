@@ -52,7 +52,7 @@ def run_settings(
     return 1 if failed else 0
 
 
-def order_statistic(values: np.ndarray, k: float) -> float:
-    """Return the k-th percentile of drawn values: inf{a : P(A <= a) >= k/100}."""
-    at = math.ceil(k / 100 * values.size - 1e-9) - 1
+def order_statistic(values: np.ndarray, k: float, count: int | None = None) -> float:
+    """Return the k-th percentile of drawn values, inf{a : P(A <= a) >= k/100}; of `count` if these are the lowest."""
+    at = math.ceil(k / 100 * (count or values.size) - 1e-9) - 1
     return float(np.partition(values, at)[at])

@@ -13,6 +13,7 @@ from kppstat.engine.evaluator import Evaluator
 from kppstat.errors import KppstatError, SettingError
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import load
+from kppstat.report.facts import caption
 from kppstat.sampling.question import Question
 from kppstat.sampling.study import Study
 from kppstat.sampling.subset import SubsetSpace
@@ -169,3 +170,5 @@ def test_estimates_from_end_to_end_and_resumes(made: tuple[Evaluator, Path], tmp
     assert told["factor"] > 0
     assert 0 < told["hidden_mass"] <= 1
     assert any("exactly" in note for note in whole.notes)
+    assert whole.values.size < whole.instances  # only the nominal ones have mean and spread
+    assert f"Performance of {whole.values.size:,} instances" in caption(whole, "distribution")
