@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from kppstat.prediction.curve import PLACES, between
+from kppstat.prediction.fit import kurtosis
 from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
@@ -117,26 +118,33 @@ def of_all(
 
 
 def corrected(
-    drawn: np.ndarray, there: np.ndarray, seen: np.ndarray, low: float, high: float, *, spread: bool
+    drawn: np.ndarray, there: np.ndarray, seen: np.ndarray, low: float, high: float, doubt: float
 ) -> np.ndarray:
-    """Return drawn performances with the mean, or mean and spread, corrected by what instances show on a few inputs.
+    """Return drawn performances with mean and spread corrected by what instances show on a few inputs.
+
+    The mean is what they show. Spread they tell less well: it moves towards theirs by the share ``d^2 / (d^2 + e^2)``
+    of the way, where d is `doubt` and e the relative standard error of a standard deviation from so many instances,
+    ``e^2 = (kurtosis - 1) / (4 m)``. That is the posterior mean of the log of the spread, if the spread of the law is
+    off by a normal relative error of the standard deviation d (Gelman et al., Bayesian Data Analysis, section 2.5).
 
     Parameters
     ----------
     drawn : ndarray, shape (draws,)
-    there, seen : ndarray, shape (draws,) and (instances,)
+    there, seen : ndarray, shape (draws,) and (m,)
         Performances by a few inputs only: drawn ones, and those of instances.
     low, high : float
         Bounds of the performance.
-    spread : bool
-        Whether the spread is corrected, which instances tell less well than the mean.
+    doubt : float
+        By how much the spread of the law may be off, relative; infinite, and the spread is that of the instances.
 
     Examples
     --------
     >>> drawn, there, seen = np.array([0.4, 0.6]), np.array([0.5, 0.6]), np.array([0.4, 0.6])
-    >>> [corrected(drawn, there, seen, 0, 1, spread=s).round(3).tolist() for s in (False, True)]
+    >>> [corrected(drawn, there, seen, 0, 1, doubt).round(3).tolist() for doubt in (0, np.inf)]
     [[0.35, 0.55], [0.25, 0.65]]
     """
-    ours = there.std(ddof=1)
-    factor = 1.0 if not spread else seen.std(ddof=1) / ours if ours > 0 else 0.0
+    ours, theirs = float(there.std(ddof=1)), float(seen.std(ddof=1))
+    error = np.sqrt((max(kurtosis(there), kurtosis(seen)) - 1) / (4 * len(seen)))
+    trust = 1 / (1 + (error / doubt) ** 2) if doubt > 0 else 0.0
+    factor = (theirs / ours) ** trust if ours > 0 else 1.0
     return np.clip(drawn.mean() + seen.mean() - there.mean() + factor * (drawn - drawn.mean()), low, high)

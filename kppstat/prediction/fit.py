@@ -40,7 +40,7 @@ def disagreements(predicted: np.ndarray, seen: np.ndarray, weights: np.ndarray) 
         notes.append(
             f"{count} instances have a mean performance of {theirs.mean():.4g} {where} {ours.mean():.4g} is predicted"
         )
-    heavy = max(_kurtosis(ours), _kurtosis(theirs))
+    heavy = max(kurtosis(ours), kurtosis(theirs))
     difference = abs(ours.std(ddof=1) - theirs.std(ddof=1))
     # A single input that flips in one of few instances is no evidence.
     if difference > _CERTAIN * spread / 2 * np.sqrt((heavy - 1) / count) + share.max() / np.sqrt(count):
@@ -62,7 +62,8 @@ def closest(variants: Iterable[np.ndarray], seen: np.ndarray) -> int:
     return int(np.argmin([((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum() for drawn in variants]))
 
 
-def _kurtosis(values: np.ndarray) -> float:
+def kurtosis(values: np.ndarray) -> float:
+    """Return the fourth central moment over the square of the second; 3, as of a normal law, where nothing varies."""
     apart = values - values.mean()
     square = float((apart**2).mean())
     return float((apart**4).mean()) / square**2 if square > 0 else 3.0
