@@ -31,8 +31,9 @@ from kppstat.sampling.audited_plan import (
     planned_instances,
 )
 from kppstat.sampling.question import BY_HAND, Question
-from kppstat.sampling.result import Sample, State
+from kppstat.sampling.result import REACHED, SPENT, Sample, State
 from kppstat.stats.bracket import Bracket, BracketSequence, brackets, fixed_bracket, planned_errors
+from kppstat.stats.interval import meet
 from kppstat.stats.order import quantile_rank, smallest_size
 from kppstat.stats.stages import growing_sizes
 
@@ -48,7 +49,6 @@ _TYPICAL_BELOW = 50  # instances below the percentile for which audits are plann
 _EARLY = 0.2
 #: The interval on show is renewed when the cost has grown by this factor: bounds of all instances take their time.
 _RENEWED = 1.4
-REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 SETTLED = "all instances that matter are decided"
 
 
@@ -295,7 +295,7 @@ class Audited:
         """Narrow the interval by what the bounds of these instances say."""
         found = self._ends_of(ids, bracket)
         # Asymptotic intervals of several sizes do not hold at once, nor does the narrowest: the last one counts.
-        self._ends = found if self._guarantee == "asymptotic" else _meet(self._ends, found)
+        self._ends = found if self._guarantee == "asymptotic" else meet(self._ends, found)
 
     def _ends_of(self, ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
         assert self._ledger is not None
@@ -310,7 +310,7 @@ class Audited:
             return
         ids = np.arange(self._offset, self._touched)
         low, high = self._ends_of(ids, self._sequence().bracket(len(ids)))
-        self._shown = _meet(self._shown, (low, high))
+        self._shown = meet(self._shown, (low, high))
         self._guess = self._percentile()
 
     def _sequence(self) -> BracketSequence:
@@ -347,7 +347,7 @@ class Audited:
             low, high = self._ends if by_plan else self._shown
         else:
             # Planned sizes and confidence sequences share the error, so all their intervals hold at once.
-            low, high = _meet(self._shown, self._ends)
+            low, high = meet(self._shown, self._ends)
         kpp = math.nan
         if (done or self._guess is None) and self._pilot:
             self._guess = self._percentile()
@@ -365,12 +365,6 @@ class Audited:
             done=done,
             converged=converged,
         )
-
-
-def _meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """Return what two intervals share; the first where that is nothing, which has less than the error probability."""
-    low, high = max(one[0], other[0]), min(one[1], other[1])
-    return (low, high) if low <= high else one
 
 
 def _part(bracket: Bracket, size: int) -> Bracket:

@@ -62,7 +62,6 @@ class Ledger:
         self._pilot: list[np.ndarray] = []
         self._firsts = np.zeros((2, 0))  # performance of each instance by its first look, and the variance of that
         self.revealed = 0
-        self.tasks = 0
 
     @property
     def book(self) -> AuditBook:
@@ -82,7 +81,6 @@ class Ledger:
             scores = self._shares([evaluation])
             self._pilot.append(scores)
             self.revealed += self.inputs
-            self.tasks += 1
             yield float(scores.mean())
 
     def start(self, low: float, high: float, middle: float) -> None:
@@ -168,7 +166,6 @@ class Ledger:
             self.book.absorb(ids[chunk], sizes, np.concatenate(rows), flat, lower[chunk], upper[chunk])
             self._firsts[:, new] = self.book.estimates(new), self.variance * (1 - looks / self.inputs) / looks
             self.revealed += len(flat)
-            self.tasks += len(rows)
             done += len(rows)
             yield done
 

@@ -18,7 +18,8 @@ import numpy as np
 from kppstat.engine import Evaluation, Task
 from kppstat.runs import Reveal
 from kppstat.sampling.question import BY_HAND, Question
-from kppstat.sampling.result import Sample, State
+from kppstat.sampling.result import REACHED, SPENT, Sample, State
+from kppstat.stats.interval import meet
 from kppstat.stats.order import quantile_rank, ranks, smallest_size
 from kppstat.stats.plan import local_spread, planned_size
 from kppstat.stats.sequence import QuantileSequence
@@ -28,7 +29,6 @@ PILOT = 100
 #: Where ``asymptotic`` looks: often enough to stop early, seldom enough for coverage near nominal (measured).
 FIRST_LOOK, GROWTH = 30, 1.25
 LARGEST = 10**9
-REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 
 
 class MonteCarlo:
@@ -81,9 +81,8 @@ class MonteCarlo:
             return self._anytime(reason, done=True)
         # Whichever is longer does not depend on a performance.
         values = self._looked_at if len(self._looked_at) >= len(self._pilot) else self._pilot
-        low, high = _ends(values, *ranks(len(values), self._question.p, self._alpha_by_clock))
-        ends = max(low, self._bracket[0]), min(high, self._bracket[1])
-        return self._state(values, ends, self._guarantee, reason, done=True)
+        ends = _ends(values, *ranks(len(values), self._question.p, self._alpha_by_clock))
+        return self._state(values, meet(self._bracket, ends), self._guarantee, reason, done=True)
 
     def sample(self) -> Sample:
         """Return what is known of the instances."""
@@ -101,9 +100,8 @@ class MonteCarlo:
                 self._take(evaluation, self._looked_at)
                 if len(self._looked_at) < look.size:
                     yield self._anytime("evaluating")
-            low, high = _ends(self._looked_at, look.low, look.high)
             # All looks hold at once, so their intersection does.
-            self._bracket = max(low, self._bracket[0]), min(high, self._bracket[1])
+            self._bracket = meet(self._bracket, _ends(self._looked_at, look.low, look.high))
             converged = self._bracket[1] - self._bracket[0] <= 2 * self._half_width
             if converged or pilot + look.size >= self._budget:
                 reason = REACHED if converged else SPENT
@@ -166,11 +164,8 @@ class MonteCarlo:
 
     def _anytime(self, phase: str, *, done: bool = False) -> State:
         """Return the state with the confidence sequence over all instances: what holds if somebody stops here."""
-        low, high = _ends(self._all, *self._sequence.ranks(len(self._all)))
         # All its intervals hold at once, so it never has to widen again.
-        low, high = max(low, self._nested[0]), min(high, self._nested[1])
-        if low <= high:
-            self._nested = low, high
+        self._nested = meet(self._nested, _ends(self._all, *self._sequence.ranks(len(self._all))))
         return self._state(self._all, self._nested, "anytime", phase, done=done)
 
     def _state(

@@ -16,6 +16,8 @@ GUARANTEES = {
     "asymptotic": "asymptotic: holds in the limit of many instances, under the assumption stated",
     "none": "none: a prediction without a promise",
 }
+#: Why a run ends, but for interruptions.
+REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class Estimate:
     hidden_mass : float, optional
         Of tilted sampling: no more of all instances than this fail where the surrogate sees less reason to look than
         elsewhere; exact.
+    hidden_threshold : float, optional
+        The performance at which an instance counts as failing in that.
     """
 
     kpp: float
@@ -173,6 +177,7 @@ class Estimate:
     notes: tuple[str, ...] = ()
     factor: float | None = None
     hidden_mass: float | None = None
+    hidden_threshold: float | None = None
 
     def summary(self) -> str:
         """Return the answer in one honest sentence, or two where the interval has a blind spot."""
@@ -185,10 +190,10 @@ class Estimate:
         )
 
     def _blind_spot(self) -> str:
-        if self.hidden_mass is None:
+        if self.hidden_mass is None or self.hidden_threshold is None:
             return ""
-        most = f"at most {100 * self.hidden_mass:.2g} %"
-        return f" Failures that it cannot see: {most} of all instances, exactly, at the same confidence."
+        most = f"at most {100 * self.hidden_mass:.2g} % of all instances, exactly, at the same confidence"
+        return f" Failures that it cannot see ({self.show(self.hidden_threshold)} or worse): {most}."
 
     def show(self, performance: float) -> str:
         """Return a performance as text: in percent where it is a fraction."""
@@ -243,4 +248,5 @@ _JSON = (
     "kpp", "ci_low", "ci_high", "confidence", "guarantee", "k", "sigma", "noise", "method", "performance", "clean",
     "mean", "sd", "evaluations", "instances", "inputs", "converged", "half_width", "stop_reason", "seed", "seconds",
     "model", "data", "model_sha256", "data_sha256", "versions", "notes", "factor", "hidden_mass",
+    "hidden_threshold",
 )  # fmt: skip

@@ -200,6 +200,7 @@ class Study:
             notes=(*self.model.notes, *self.data.notes, *self.notes, *self.engine.plan.notes, *self.outcome),
             factor=factor if math.isfinite(factor) else None,
             hidden_mass=None if found is None else found.hidden_mass,
+            hidden_threshold=None if found is None else sign * found.hidden_threshold,
         )
 
     @property
@@ -235,8 +236,8 @@ class Study:
         wanted = self.question.half_width
         if wanted is None:
             return (0.005 if self.fraction else max(abs(self.clean), 1e-6) / 100), ()
-        if self.fraction and wanted >= 0.1:
-            # As a fraction this would promise nothing; what is meant is plain enough, and said.
+        if self.fraction and wanted >= 0.5:
+            # As a fraction this would hold of anything; what is meant is plain enough, and said.
             return wanted / 100, (f"The half-width {wanted:g} was read as percentage points.",)
         return wanted, ()
 

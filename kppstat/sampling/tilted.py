@@ -27,15 +27,16 @@ import numpy as np
 from kppstat.errors import SettingError
 from kppstat.runs import Reveal
 from kppstat.sampling.audited_ledger import require_bounds
+from kppstat.sampling.audited_plan import guessed_tail
 from kppstat.sampling.question import Question
-from kppstat.sampling.result import Sample, State
+from kppstat.sampling.result import REACHED, SPENT, Sample, State
 from kppstat.sampling.tilted_hidden import HiddenMass
 from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.sampling.tilted_space import Space
 from kppstat.sampling.tilted_surrogate import Surrogate
 from kppstat.sampling.tilted_wave import Plan, Recorder
 from kppstat.stats.interval import Guarantee, Interval
-from kppstat.stats.staged import Wave, distribution, staged_interval
+from kppstat.stats.staged import distribution, staged_interval
 
 PILOT = 16
 #: Scouts, half of them nominal, and inputs of their first look; a quarter of them is looked at four times as closely.
@@ -61,7 +62,6 @@ _MORE = 1.5
 _TELLS, _PAYS = 0.3, 5.0
 #: Share of what waves cost that bounding the mass of hidden failures may cost.
 _BOUND_SHARE = 0.12
-REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Findings:
     hidden_mass : float
         No more of all instances than this fail where the surrogate sees less reason to look than elsewhere, at the
         confidence of the interval, exactly.
-    hidden_low : float
-        Lower end of the interval if hidden failures make up all of `hidden_mass`; -inf where they would reach p.
+    hidden_threshold : float
+        The performance at which an instance counts as failing in that.
     events : float
         Equally weighted events below the percentile that would tell as much.
     """
@@ -86,7 +86,7 @@ class Findings:
     factor: float
     correlation: float
     hidden_mass: float
-    hidden_low: float
+    hidden_threshold: float
     events: float
 
 
@@ -146,7 +146,7 @@ class Tilted:
         self._looks: Looks | None = None
         self._waves: list[Recorder] = []
         self._kpp, self._interval = math.nan, Interval(-math.inf, math.inf, question.confidence, self.guarantee)
-        self._events = self._largest = 0.0
+        self._events = self._rare = self._largest = 0.0
         self._hidden: HiddenMass | None = None
         self._before = (0.0, math.inf)  # cost and half-width after the wave before
         self._expected = math.nan
@@ -162,7 +162,7 @@ class Tilted:
             self._pilot.append(performance)
             yield self._state("pilot")
         middle, spread = float(np.median(self._pilot)), max(float(np.std(self._pilot)), 1 / self._inputs)
-        guess = middle - math.sqrt(2 * math.log(1 / min(q.p, 0.5))) * spread if q.p < 0.5 else middle
+        guess = middle - math.sqrt(2 * math.log(1 / q.p)) * spread if q.p < 0.5 else middle
         looks.ledger.start(guess, guess, middle)
         looks.learn(guess, middle)
         yield self._state("taking gradients")
@@ -181,27 +181,29 @@ class Tilted:
         return self._state(reason, done=True)
 
     def sample(self) -> Sample:
-        """Return what is known of the nominal instances."""
-        values = self._low + (self._high - self._low) * self._nominal_values()
-        return Sample.of(values)
+        """Return what is known of the nominal instances that were looked at, or else of the pilot."""
+        scale, looks = self._high - self._low, self._looks
+        ids, values = self._nominal()
+        if looks is None or len(ids) < len(self._pilot):
+            return Sample.of(self._low + scale * np.array(self._pilot))
+        mean, spread = looks.ledger.moments(ids, guessed_tail(self._pilot, self._inputs).spread)
+        return Sample(self._low + scale * np.clip(values, 0.0, 1.0), self._score(mean), scale * spread)
 
     def findings(self) -> Findings | None:
         """Return what tilting was worth; None before the first wave is done."""
         if not self._waves or not self._events:
             return None
-        p, mass = self._question.p, self._hidden.bound() if self._hidden else 1.0
+        p, hidden = self._question.p, self._hidden
+        mass, threshold = (hidden.bound(), hidden.threshold) if hidden else (1.0, self._kpp)
         # As many values of plain Monte Carlo have a relative standard error of sqrt((1 - p) / (n p)).
         factor = self._events * (1 - p) / p / self._cost
-        low = -math.inf
-        if mass < p and math.isfinite(self._interval.low):
-            low = staged_interval(self._counting, p - mass, self._question.confidence, low=0, high=1)[1].low
-        return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(low), self._events)
+        return Findings(factor, self._waves[-1].surrogate.correlation, mass, self._score(threshold), self._events)
 
     @property
-    def _counting(self) -> list[Wave]:
+    def _counting(self) -> list[Recorder]:
         """Return the waves that count: all but the first, which teaches where the percentile lies, once there are."""
-        waves = [w.wave if np.unique(w.wave.draw).size >= _LOOKED else None for w in self._waves]
-        return [w for w in waves[1:] if w] or [w for w in waves[:1] if w]
+        told = [w for w in self._waves if w.looked >= _LOOKED]
+        return [w for w in told if w.plan.number] or told
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -213,8 +215,8 @@ class Tilted:
             f"Tilted sampling took {found.factor:.3g} times fewer evaluations than plain Monte Carlo would; the "
             f"surrogate's correlation with held-out performance is {found.correlation:.2f}.",
             f"With {100 * self._question.confidence:g} % confidence, exactly, at most {100 * found.hidden_mass:.3g} % "
-            "of all instances fail where the surrogate sees less reason to look than elsewhere; the interval assumes "
-            "that those met are typical.",
+            "of all instances fail where the surrogate sees less reason to look than elsewhere, with a performance of "
+            f"{found.hidden_threshold:.4g} or less. The interval assumes that those met are typical.",
         ]
         if found.correlation < _TELLS:
             notes.append(
@@ -284,7 +286,7 @@ class Tilted:
             self._waves.append(wave)
             self._known.append((wave.ids, wave.places))
             self._conclude_waves()
-            yield from self._bound(looks, wave, percentile)
+            yield from self._bound(looks, wave)
             converged = self._converged()
             left = self._budget - self._cost
             if converged or left < max(2.0, _TOO_LITTLE * self._budget):
@@ -306,17 +308,18 @@ class Tilted:
         return float(np.clip(np.quantile(location + scale * rng.logistic(size=len(location)), at), 0.0, 1.0))
 
     def _conclude_waves(self) -> None:
-        q, waves = self._question, self._counting
+        q, waves = self._question, [w.wave for w in self._counting]
         if not waves:
             return
         self._kpp, self._interval = staged_interval(waves, q.p, q.confidence, low=0.0, high=1.0)
-        mean, error = distribution(waves, np.array([self._kpp]))
-        self._events = float((mean[0] / error[0]) ** 2) if error[0] > 0 else math.inf
-        total, at = sum(w.weight for w in waves), np.array([self._kpp])
+        at = np.array([self._kpp])
+        mean, error = (float(v[0]) for v in distribution(waves, at))
+        self._events = (mean / error) ** 2 if error > 0 else 1 / q.p
+        # An upper percentile rests on what lies above it.
+        self._rare = self._events if mean <= 0.5 else self._events * (1 / mean - 1) ** 2
+        total = sum(w.weight for w in waves)
         parts = [w.weight / total * abs(w.corrections(at)).max(initial=0) / w.size for w in waves]
-        self._largest = max(parts) / q.p
-        if error[0] == 0:
-            self._events = 1 / q.p
+        self._largest = max(parts) / min(q.p, 1 - q.p)
 
     def _converged(self) -> bool:
         """Return whether the interval is narrow enough, and was to be expected to be by the wave before.
@@ -327,7 +330,7 @@ class Tilted:
         spent, half = self._before
         foreseen = half * math.sqrt(spent / self._cost) if spent > 0 else math.inf
         narrow = max(self._interval.half_width, foreseen) <= self._half
-        return narrow and len(self._waves) > _WAVES and self._events >= _EVENTS and self._largest <= _LARGEST_PART
+        return narrow and len(self._waves) > _WAVES and self._rare >= _EVENTS and self._largest <= _LARGEST_PART
 
     def _next_cost(self) -> float:
         """Return what the next wave should cost, for the wanted width if that is not too far."""
@@ -338,10 +341,15 @@ class Tilted:
         self._expected = min(self._cost + max(wanted, 0.0), self._budget)
         return float(np.clip(wanted, _SHRINK * spent, _GROWTH * spent))
 
-    def _bound(self, looks: Looks, wave: Recorder, percentile: float) -> Iterator[State]:
-        """Audit instances of the nominal share, to bound the mass of failures that the surrogate does not see."""
+    def _bound(self, looks: Looks, wave: Recorder) -> Iterator[State]:
+        """Audit instances of the nominal share, to bound the mass of failures that the surrogate does not see.
+
+        Where failures begin is what the first wave says of the percentile, so its instances are not among them.
+        """
         if self._hidden is None:
-            self._hidden = HiddenMass(looks, self._question.confidence, percentile)
+            if math.isfinite(self._kpp):
+                self._hidden = HiddenMass(looks, self._question.confidence, self._kpp)
+            return
         ids, places = wave.ids[wave.nominal], wave.places[wave.nominal]
         most = max(0.0, min(_BOUND_SHARE * wave.plan.cost, 0.5 * (self._budget - self._cost)))
         for _ in self._hidden.audit(ids, self._waves[0].blind(places), self._waves[0].blind_share, most):
@@ -356,15 +364,23 @@ class Tilted:
     def _score(self, share: float) -> float:
         return self._low + (self._high - self._low) * share
 
-    def _nominal_values(self) -> np.ndarray:
-        """Return the guessed performances of all nominal instances looked at."""
-        parts = [np.array(self._pilot)]
-        parts += [(w.law[0] * w.law[1]).sum(0)[w.nominal] for w in self._waves]
-        return np.clip(np.concatenate(parts), 0.0, 1.0)
+    def _nominal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of all nominal instances looked at, and what performance is expected of them."""
+        if self._looks is None or not self._waves:
+            return np.zeros(0, np.int64), np.zeros(0)
+        ids = np.concatenate([w.ids[w.nominal] for w in self._waves])
+        values = np.concatenate([(w.law[0] * w.law[1]).sum(0)[w.nominal] for w in self._waves])
+        met = self._looks.ledger.book.seen(ids) > 0
+        return ids[met], values[met]
+
+    @property
+    def _instances(self) -> int:
+        """How many instances were looked at, of those that count."""
+        return sum(w.looked for w in self._counting)
 
     def _state(self, phase: str, *, done: bool = False, converged: bool = False) -> State:
         return State(
-            instances=max(self._looks.count if self._looks else 0, 0),
+            instances=self._instances,
             evaluations=self._cost,
             kpp=self._score(self._kpp),
             low=self._score(self._interval.low),

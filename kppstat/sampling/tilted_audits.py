@@ -20,14 +20,14 @@ import numpy as np
 
 from kppstat.sampling.audited_aim import Aim, Need, Tail
 from kppstat.sampling.audited_plan import LARGEST, guessed_tail
-from kppstat.sampling.result import Sample, State
-from kppstat.sampling.tilted import REACHED, SPENT, Tilted
+from kppstat.sampling.result import REACHED, SPENT, State
+from kppstat.sampling.tilted import Tilted
 from kppstat.sampling.tilted_design import Design, designed
 from kppstat.sampling.tilted_ledger import Looks
 from kppstat.sampling.tilted_pool import MOST, Kinds
 from kppstat.stats.betting import Round, high_end, log_capital, low_end
 from kppstat.stats.bracket import AuditErrors, planned_errors
-from kppstat.stats.interval import Guarantee, Interval
+from kppstat.stats.interval import Guarantee, Interval, meet
 from kppstat.stats.staged import LOGISTIC, chance
 
 __all__ = ["TiltedAudits"]
@@ -118,18 +118,6 @@ class TiltedAudits(Tilted):
         self._tighten()
         return self._state(reason, done=True)
 
-    def sample(self) -> Sample:
-        """Return what is known of the nominal instances."""
-        scale = self._high - self._low
-        met = self._ids[np.concatenate([d.nominal for d in self._drawn])] if self._drawn else self._ids
-        if self._looks is not None and len(met):
-            met = met[self._looks.ledger.book.seen(met) > 0]
-        if self._looks is None or len(met) < len(self._pilot):
-            return Sample.of(self._low + scale * np.array(self._pilot))
-        values = np.clip(self._aim.guesses(met)[0], 0.0, 1.0)
-        mean, spread = self._looks.ledger.moments(met, self._aim.tail.spread)
-        return Sample(self._low + scale * values, self._looks.ledger.score(mean), scale * spread)
-
     def findings(self) -> None:
         """Return nothing: this interval hides no failures, and what it saved is told as for audits."""
 
@@ -172,6 +160,19 @@ class TiltedAudits(Tilted):
     @property
     def _rounds(self) -> list[Round]:
         return [d.round for d in self._drawn]
+
+    def _nominal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of all nominal instances looked at, and what performance is expected of them."""
+        if self._looks is None or not self._drawn:
+            return np.zeros(0, np.int64), np.zeros(0)
+        ids = self._ids[np.concatenate([d.nominal for d in self._drawn])]
+        ids = ids[self._looks.ledger.book.seen(ids) > 0]
+        return ids, self._aim.guesses(ids)[0]
+
+    @property
+    def _instances(self) -> int:
+        """How many instances were looked at, of those that count."""
+        return int((self._looks.ledger.book.seen(self._ids) > 0).sum()) if self._looks and self._drawn else 0
 
     @property
     def _ids(self) -> np.ndarray:
@@ -290,9 +291,8 @@ class TiltedAudits(Tilted):
         q = self._question
         lower, upper = self._looks.ledger.book.bounds(self._ids, self._errors.lower, self._errors.upper)
         for_low, for_high = self._errors.shares(q.p)
-        low = max(self._ends[0], low_end(self._rounds, lower, for_low, q.alpha / 2))
-        high = min(self._ends[1], high_end(self._rounds, upper, for_high, q.alpha / 2))
-        self._ends = (low, high) if low <= high else self._ends
+        low = low_end(self._rounds, lower, for_low, q.alpha / 2)
+        self._ends = meet(self._ends, (low, high_end(self._rounds, upper, for_high, q.alpha / 2)))
         self._interval = Interval(*self._ends, q.confidence, self.guarantee)
         if math.isfinite(self._kpp):
             self._kpp = min(max(self._kpp, self._ends[0]), self._ends[1])

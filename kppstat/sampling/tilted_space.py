@@ -24,8 +24,8 @@ __all__ = ["NetworkSpace", "Space"]
 _DIRECTIONS, _INSTANCES = 8, 32
 #: Inputs of each gradient: this share, and at least so many.
 _SHARE, _LEAST = 0.05, 256
-#: Of the whole budget, what finding directions may cost.
-_PART = 0.75
+#: Of the whole budget, what finding directions may cost; and what must be left for the pilot and for looks.
+_PART, _BESIDES = 0.75, 4.0
 #: Numbers that gradients may fill.
 _ROOM = 1 << 28
 #: Normals of pools come from streams from this number on, which no tensor has.
@@ -109,11 +109,12 @@ class NetworkSpace:
         inputs = len(evaluator.dataset)
         rows = min(inputs, max(_LEAST, round(_SHARE * inputs)))
         price = self._price(count, rows, inputs)
-        if price > _PART * self._budget:
+        needed = max(price / _PART, price + _BESIDES)
+        if self._budget < needed:
             raise SettingError(
                 f"finding directions on {inputs:,} inputs costs about {price:.3g} of {self._budget:g} evaluations",
                 where="--max-evaluations",
-                remedy=f"Give {math.ceil(price / _PART):,} or more, or use --method audited",
+                remedy=f"Give {math.ceil(needed):,} or more, or use --method audited",
             )
         points = self._points(reveal, count)
         # Another method or first instance may ask the same journal for gradients elsewhere.

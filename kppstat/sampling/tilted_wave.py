@@ -80,6 +80,8 @@ class Recorder:
         Evaluations spent by the wave.
     by_stage : ndarray, shape (stages,)
         Cost of each stage.
+    looked : int
+        Instances looked at.
     """
 
     space: Space
@@ -92,6 +94,7 @@ class Recorder:
     nominal: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     places: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     cost: float = 0.0
+    looked: int = 0
 
     def run(self) -> Iterator[int]:
         """Draw and look; yield from time to time."""
@@ -130,6 +133,7 @@ class Recorder:
             self.cost += spent
             new = self.looks.law(ids, prior[..., alive])
             steps.append((alive, law[..., alive].copy(), new, reach[alive]))
+            self.looked = max(self.looked, len(alive))
             self.by_stage[stage] = spent
             if stage == len(sizes) - 1:
                 for members, estimates, variances in known:

@@ -249,8 +249,8 @@ class AuditBook:
             `LOWER`: evidence that the mean is above the threshold; `UPPER`: that it is below.
         """
         out = np.empty(len(ids))
-        t = threshold if side == LOWER else 1 - threshold
-        evidence(ids, t, side, self._sums, self._log, self._run_size, self._run_mean, self._runs, self.inputs, out)
+        known = self._sums, self._log, self._run_size, self._run_mean, self._runs
+        evidence(ids, threshold, side, *known, self.inputs, out)
         return out
 
     def bounds(self, ids: np.ndarray, lower_error: float, upper_error: float) -> tuple[np.ndarray, np.ndarray]:

@@ -167,14 +167,15 @@ def evidence(
     out: Any,
 ) -> None:  # fmt: skip
     """Fill `out` with log evidence; see `AuditBook.evidence`."""
+    total = inputs * (threshold if side == LOWER else 1 - threshold)
     for k in range(ids.size):
         i = ids[k]
-        known = sums[i, SCORE] if side == LOWER else sums[i, SEEN] - sums[i, SCORE]
         if sums[i, SEEN] >= inputs:
             # On either side the hypothesis holds the threshold itself.
-            out[k] = np.inf if known / inputs > threshold else -np.inf
+            mean = sums[i, SCORE] / inputs
+            out[k] = np.inf if (mean > threshold if side == LOWER else mean < threshold) else -np.inf
         else:
-            out[k] = log_evidence(i, threshold * inputs, side, log, run_size, run_mean, runs)
+            out[k] = log_evidence(i, total, side, log, run_size, run_mean, runs)
 
 
 @njit(nogil=True, cache=True)

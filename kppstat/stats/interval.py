@@ -69,8 +69,20 @@ class Interval:
         >>> shared.low, shared.high
         (0.5, 0.625)
         """
-        low, high = max(self.low, other.low), min(self.high, other.high)
-        return replace(self, low=low, high=high) if low <= high else self
+        low, high = meet((self.low, self.high), (other.low, other.high))
+        return replace(self, low=low, high=high)
+
+
+def meet(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends that two intervals share; those of the first where that is nothing (see `Interval.overlap`).
+
+    Examples
+    --------
+    >>> meet((0.25, 0.75), (0.5, 1.0)), meet((0.25, 0.5), (0.75, 1.0))
+    ((0.5, 0.75), (0.25, 0.5))
+    """
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else one
 
 
 def checked_values(values: ArrayLike, where: str = "values") -> np.ndarray:

@@ -41,8 +41,9 @@ def test_saving_is_the_plain_size_over_the_cost() -> None:
 
 
 def test_the_answer_never_hides_the_blind_spot() -> None:
-    plain, tilted = made([0.9] * 50), made([0.9] * 50, guarantee="asymptotic", hidden_mass=0.0123, factor=20.0)
+    plain = made([0.9] * 50)
+    tilted = made([0.9] * 50, guarantee="asymptotic", hidden_mass=0.0123, hidden_threshold=0.85, factor=20.0)
     assert "cannot see" not in plain.summary()
-    assert "at most 1.2 % of all instances, exactly" in tilted.summary()
+    assert "(85.00 % or worse): at most 1.2 % of all instances, exactly" in tilted.summary()
     assert plain.to_dict()["hidden_mass"] is None
     assert tilted.to_dict()["factor"] == 20.0

@@ -115,7 +115,23 @@ def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
     found = estimator.findings()
     assert found is not None
     assert 0 < found.hidden_mass < 0.1
+    places = np.array([world.place(i) for i in range(4000)])
+    performances = np.array([world.scores(i, place.astype(np.float64)).mean() for i, place in enumerate(places)])
+    unseen = estimator._waves[0].blind(places) & (performances <= found.hidden_threshold)
+    assert unseen.mean() <= found.hidden_mass
+    assert estimator.sample().sd == pytest.approx(performances.std(), rel=0.15)
+    assert 0 < end.instances < estimator._looks.count  # pilot, scouts and the first wave do not count
     assert "exactly" in " ".join(estimator.notes)
+
+
+def test_an_upper_percentile_is_not_believed_before_rare_events_above_it() -> None:
+    world = World(LAWS["steep"])
+    estimator = tilted(world, 0.03, k=99.5, max_evaluations=300)
+    end = last(estimator, world.reveal)
+    found = estimator.findings()
+    assert found is not None
+    assert found.events > 1000  # nearly all lies below, which tells nothing of what lies above
+    assert not end.converged or estimator._rare >= 16
 
 
 def test_a_surrogate_that_knows_makes_it_cheaper() -> None:

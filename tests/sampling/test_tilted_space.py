@@ -169,6 +169,7 @@ def test_estimates_from_end_to_end_and_resumes(made: tuple[Evaluator, Path], tmp
     told = whole.to_dict()
     assert told["factor"] > 0
     assert 0 < told["hidden_mass"] <= 1
+    assert 0 <= told["hidden_threshold"] <= whole.clean
     assert any("exactly" in note for note in whole.notes)
     assert whole.values.size < whole.instances  # only the nominal ones have mean and spread
     assert f"Performance of {whole.values.size:,} instances" in caption(whole, "distribution")
