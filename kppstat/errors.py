@@ -36,6 +36,10 @@ def _rebuild(kind: type[KppstatError], what: str, where: str, remedy: str) -> Kp
     return kind(what, where=where, remedy=remedy)
 
 
+#: What to do where a file cannot be written.
+WRITABLE = "Name a file in a folder that can be written to, on a disk with space left"
+
+
 class SettingError(KppstatError):
     """A setting is outside its range or contradicts another."""
 

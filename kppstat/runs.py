@@ -12,6 +12,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,15 @@ class Journal:
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = Path(folder) / FILE
-        if resume and not self.path.exists():
+        if resume and not (self.path.exists() and self.path.stat().st_size):
             raise RunError("there is no run to resume", where=str(folder), remedy="Leave out --resume to begin one")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise RunError(f"cannot make the folder of the run ({e.strerror})", where=str(folder)) from None
-        self._db = self._guard(_open, self.path)
+            raise RunError(
+                f"cannot make the folder of the run ({e.strerror})", where=str(folder), remedy="Name another folder"
+            ) from None
+        self._db = _guarded(self.path, _open, self.path)
         self._guard(self._check_identity, {key: json.dumps(value, sort_keys=True) for key, value in identity.items()})
         if len(self) and not resume:
             raise RunError(
@@ -143,17 +146,11 @@ class Journal:
         RunError
             If the other folder holds no journal or one of another identity.
         """
-        path = Path(other) / FILE
-        if not path.exists():
-            raise RunError("no journal here", where=str(other), remedy="Name a folder that was given to --run")
-        theirs = self._guard(_open, path)
-        try:
-            self._check_same(_identity(theirs), _identity(self._db), str(other))
-            before = len(self)
+        before = len(self)
+        with _reading(other) as (theirs, identity):
+            self._check_same(identity, self._guard(_identity, self._db), str(other))
             rows = theirs.execute("SELECT * FROM evaluation")
             self._write("INSERT OR IGNORE INTO evaluation VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        finally:
-            theirs.close()
         return len(self) - before
 
     def export(self, out: str | Path) -> None:
@@ -208,14 +205,36 @@ class Journal:
         self._guard(transaction)
 
     def _guard(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return action(*arguments)
-        except (sqlite3.Error, json.JSONDecodeError) as e:
-            raise RunError(
-                f"the journal cannot be used ({e}); evaluations recorded so far are kept",
-                where=str(self.path),
-                remedy="Check the disk's free space and the folder's permissions, then use --resume",
-            ) from None
+        return _guarded(self.path, action, *arguments)
+
+
+def _guarded(path: Path, action: Callable[..., Any], *arguments: Any) -> Any:
+    """Do something with the journal at a path; what goes wrong there is told as the user can mend it."""
+    try:
+        return action(*arguments)
+    except sqlite3.OperationalError as e:
+        raise RunError(
+            f"the journal cannot be used ({e}); evaluations recorded so far are kept",
+            where=str(path),
+            remedy="Check the disk's free space and the folder's permissions, then use --resume",
+        ) from None
+    except (sqlite3.Error, json.JSONDecodeError) as e:
+        raise RunError(
+            f"the journal is damaged ({e})", where=str(path), remedy="Restore a copy of it, or name another folder"
+        ) from None
+
+
+@contextmanager
+def _reading(folder: str | Path) -> Iterator[tuple[sqlite3.Connection, dict[str, str]]]:
+    """Open the journal of a folder; yield it with its identity."""
+    path = Path(folder) / FILE
+    if not (path.exists() and path.stat().st_size):
+        raise RunError("no journal here", where=str(folder), remedy="Name a folder that was given to --run")
+    db = _guarded(path, _open, path)
+    try:
+        yield db, _guarded(path, _identity, db)
+    finally:
+        db.close()
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -275,13 +294,14 @@ def merge(out: str | Path, runs: Sequence[str | Path]) -> int:
     """
     if not runs:
         raise RunError("no run to merge", remedy="Name at least one folder")
-    first = Path(runs[0]) / FILE
-    if not first.exists():
-        raise RunError("no journal here", where=str(runs[0]), remedy="Name a folder that was given to --run")
-    source = _open(first)
-    identity = {key: json.loads(value) for key, value in _identity(source).items()}
-    source.close()
-    with Journal(out, identity, resume=(Path(out) / FILE).exists()) as journal:
+    found: dict[str, str] | None = None
+    for run in runs:  # all are looked at before anything is written
+        with _reading(run) as (_, identity):
+            found = identity if found is None else found
+            Journal._check_same(identity, found, str(run))
+    assert found is not None
+    known = {key: json.loads(value) for key, value in found.items()}
+    with Journal(out, known, resume=(Path(out) / FILE).exists()) as journal:
         for run in runs:
             journal.absorb(run)
         return len(journal)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from kppstat.errors import SettingError
+from kppstat.errors import WRITABLE, SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,11 +217,25 @@ def save(figure: Figure, path: str | Path) -> None:
     SettingError
         If the ending is not .svg, .pdf or .png, or the file cannot be written.
     """
-    kind = Path(path).suffix[1:].lower()
-    if kind not in ("svg", "pdf", "png"):
-        raise SettingError("the name has no ending of a figure", where=str(path), remedy="Name it .svg, .pdf or .png")
+    kind = figure_kind(path)
     try:
         with Path(path).open("wb") as file:
             save_to(figure, file, kind)
     except OSError as e:
-        raise SettingError(f"the figure cannot be written ({e.strerror or e})", where=str(path)) from None
+        raise SettingError(
+            f"the figure cannot be written ({e.strerror or e})", where=str(path), remedy=WRITABLE
+        ) from None
+
+
+def figure_kind(path: str | Path) -> str:
+    """Return the kind of a figure by the ending of its name.
+
+    Raises
+    ------
+    SettingError
+        If the ending is not .svg, .pdf or .png.
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("svg", "pdf", "png"):
+        raise SettingError("the name has no ending of a figure", where=str(path), remedy="Name it .svg, .pdf or .png")
+    return kind

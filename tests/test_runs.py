@@ -93,7 +93,7 @@ def test_another_question_is_refused_with_the_difference_named(tmp_path: Path) -
 
 def test_a_file_that_is_no_journal_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"not a database" * 100)
-    with pytest.raises(RunError, match="cannot be used"):
+    with pytest.raises(RunError, match="is damaged"):
         Journal(tmp_path, IDENTITY, resume=True)
 
 
@@ -152,3 +152,25 @@ def test_keeps_arrays_by_name(tmp_path: Path) -> None:
     assert made == [1]
     np.testing.assert_array_equal(first, again)
     assert again.shape == (2, 3)
+
+
+def test_a_damaged_or_empty_journal_is_named_and_nothing_is_merged(tmp_path: Path) -> None:
+    with Journal(tmp_path / "whole", IDENTITY) as journal:
+        list(journal.through(Machine())(Task(i) for i in range(3)))
+    for name, content in (("garbage", b"garbage" * 200), ("empty", b"")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / FILE).write_bytes(content)
+    with pytest.raises(RunError, match=r"damaged.*Restore a copy"):
+        Journal(tmp_path / "garbage", IDENTITY, resume=True)
+    with pytest.raises(RunError, match="no run to resume"):
+        Journal(tmp_path / "empty", IDENTITY, resume=True)
+    for runs, says in (
+        (["garbage"], "damaged"),
+        (["whole", "garbage"], "damaged"),
+        (["whole", "empty"], "no journal here"),
+        (["empty"], "no journal here"),
+    ):
+        with pytest.raises(RunError, match=says):
+            merge(tmp_path / "out", [tmp_path / run for run in runs])
+        assert not (tmp_path / "out").exists()
+    assert merge(tmp_path / "out", [tmp_path / "whole"]) == 3

@@ -6,9 +6,12 @@ Exit codes: 0 the wanted half-width is reached (or the command did its work), 3 
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
@@ -23,6 +26,7 @@ app = App(
     help="k-th percentile performance of neural networks on noisy compute-in-memory hardware.",
     version=__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `run` says what became of it
 )
 COMMANDS = {
     "estimate": "The KPP of a model under device variation, with an interval that holds.",
@@ -54,17 +58,35 @@ def run(tokens: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except KppstatError as e:
         return _fail(str(e))
     except CycloptsError as e:
         return _fail(" ".join(str(e).split()))
     except KeyboardInterrupt:
+        _say("interrupted before there was a result")
         return INTERRUPTED
     except BrokenPipeError:
-        return 0  # the reader of our output has seen enough
+        return _without_output(0)  # the reader of our output has seen enough
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        _without_output(0)
+        return _fail(f"the answer cannot be written ({e.strerror}). Make room on the disk")
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str) -> int:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {message}")
+    _say(f"error: {message}")
     return BAD_INPUT
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
+
+
+def _without_output(code: int) -> int:
+    """Give up stdout, so that Python does not stumble over what is left in it at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from kppstat.cli import AT_BUDGET
+from kppstat.cli import AT_BUDGET, INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.noise import read, variation_of
-from kppstat.sampling.compare import Comparison, compare_states
-from kppstat.sampling.question import Method, Question, read_half_width, read_time
+from kppstat.sampling.compare import STOPPED, Comparison, compare_states
+from kppstat.sampling.question import Question, read_half_width, read_time
 
 
 def compare(
@@ -26,7 +27,7 @@ def compare(
     performance: str = "top-1",
     confidence: float = 0.95,
     half_width: str | None = None,
-    method: Method = "auto",
+    method: Literal["auto", "mc", "audited"] = "auto",
     max_evaluations: float | None = None,
     max_time: str | None = None,
     seed: int = 0,
@@ -79,6 +80,7 @@ def compare(
     quiet
         Say nothing but the answer.
     """
+    check_outputs(json=json)
     question = Question(
         k=k,
         confidence=confidence,
@@ -108,12 +110,14 @@ def compare(
             )
             show(Text("   ".join(parts), overflow="ellipsis", no_wrap=True))
     assert result is not None
-    if json is not None:
-        write_json(result.to_dict(), json)
     if json != "-":
         print(result.summary())
         if not quiet:
             _print(result)
+    if json is not None:
+        write_json(result.to_dict(), json)
+    if any(state.phase == STOPPED for state in states):
+        return INTERRUPTED
     return 0 if all(d.told_apart for d in result.differences) else AT_BUDGET
 
 

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kppstat.errors import SettingError
+from kppstat.errors import WRITABLE, SettingError
 from kppstat.graph import ExactTensor
 
 err = Console(stderr=True, highlight=False)
@@ -97,4 +97,4 @@ def write_json(result: dict[str, Any], target: str) -> None:
     try:
         Path(target).write_text(text + "\n")
     except OSError as e:
-        raise SettingError(f"cannot write the result ({e.strerror})", where=target) from None
+        raise SettingError(f"cannot write the result ({e.strerror})", where=target, remedy=WRITABLE) from None

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from kppstat.cli import AT_BUDGET, INTERRUPTED
 from kppstat.cli.console import duration, err, exact_lines, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.noise import read, variation_of
 from kppstat.report import Tensors, write
 from kppstat.report import check as check_report
@@ -99,6 +100,7 @@ def estimate(
     quiet
         Say nothing but the answer.
     """
+    check_outputs(json=json)
     if report is not None:
         check_report(report)
     question = Question(
@@ -132,12 +134,14 @@ def estimate(
             err.print("interrupted before any instance was evaluated")
             return INTERRUPTED
         result = study.result()
-        if report is not None:
-            _report(study, result, report)
-    if json is not None:
-        write_json(result.to_dict(), json)
-    if json != "-":
-        _answer(result, study.outcome, quiet=quiet)
+        if json != "-":  # before anything is written, which may fail
+            _answer(result, study.outcome, quiet=quiet)
+        try:
+            if json is not None:
+                write_json(result.to_dict(), json)
+        finally:
+            if report is not None:
+                _report(study, result, report)
     if interrupted:
         return INTERRUPTED
     return 0 if result.converged else AT_BUDGET

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from kppstat.cli.console import plain_table
+from kppstat.errors import SettingError
 from kppstat.noise import Variation, model_from_dict, models, read
 from kppstat.noise.figure import law
 from kppstat.noise.page import devices, page, table
@@ -44,7 +45,12 @@ def noise(
     if markdown:
         print(table())
         return
+    if name is not None and noise_file is not None:
+        raise SettingError(f"{name} and a noise file are both given", where="--noise-file", remedy="Leave out one")
     if name is None and noise_file is None:
+        if model is not None or figure is not None:
+            where = "--model" if figure is None else "--figure"
+            raise SettingError("no noise model is named", where=where, remedy="Name one, as in kppstat noise gaussian")
         _list(out)
         return
     variation = read(noise_file) if noise_file is not None else None

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from kppstat.cli.console import duration, err, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.data import load as load_data
 from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
@@ -72,6 +73,7 @@ def predict(
     quiet
         Say nothing but the answer.
     """
+    check_outputs(json=json, figure=figure)
     question = Question(k=k, seed=seed)
     noise = None if noise_file is None else read(noise_file)
     sigmas = [] if sigma is None else read_numbers(sigma, "--sigma")
@@ -101,8 +103,6 @@ def predict(
         else [predict_kpp(loaded, source, variation, tell=tell, **asked)]
     )
     first, *more = results
-    if json is not None:
-        write_json({"points": [r.to_dict() for r in results]} if more else first.to_dict(), json)
     if json != "-":
         for result in results:
             print(f"sigma {result.sigma:g}: {result.summary()}" if more else result.summary())
@@ -110,9 +110,13 @@ def predict(
             _compare(results)
         elif not quiet:
             _print(first)
-    if figure is not None:
-        first.plot(str(figure))
-        err.print(f"wrote {figure}", style="dim")
+    try:
+        if json is not None:
+            write_json({"points": [r.to_dict() for r in results]} if more else first.to_dict(), json)
+    finally:
+        if figure is not None:
+            first.plot(str(figure))
+            err.print(f"wrote {figure}", style="dim")
 
 
 def _compare(results: Sequence[Prediction]) -> None:

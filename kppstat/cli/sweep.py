@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
 from rich.text import Text
 
+from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.sampling.result import shown
 from kppstat.sampling.sweep import Sweep, read_numbers, sweep_states
 
@@ -32,7 +35,7 @@ def sweep(
     figure: Path | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
+) -> int:
     """Estimate the KPP at several sigmas and for several k, with an exact interval at each point.
 
     The same instances serve all k, and all sigmas share their random numbers.
@@ -70,6 +73,7 @@ def sweep(
     quiet
         Say nothing but the answer.
     """
+    check_outputs(json=json, figure=figure)
     begun = time.monotonic()
     result: Sweep | None = None
     with live(quiet=quiet) as show:
@@ -91,13 +95,20 @@ def sweep(
             passed = time.monotonic() - begun
             show(Text(f"{done:,} of {total:,} evaluations  {duration(passed * (total / done - 1))} left"))
     assert result is not None
-    if json is not None:
-        write_json(result.to_dict(), json)
     if json != "-":
         _print(result)
-    if figure is not None:
-        result.plot(str(figure))
-        err.print(f"wrote {figure}", style="dim")
+    try:
+        if json is not None:
+            write_json(result.to_dict(), json)
+    finally:
+        if figure is not None:
+            result.plot(str(figure))
+            err.print(f"wrote {figure}", style="dim")
+    if done == total:
+        return 0
+    told = f"interrupted after {done:,} of {total:,} evaluations: sigmas that were not finished are left out"
+    err.print(told, style="yellow", soft_wrap=True)
+    return INTERRUPTED
 
 
 def _print(result: Sweep) -> None:
@@ -111,7 +122,7 @@ def _print(result: Sweep) -> None:
         new = p.sigma != before
         table.add_row(f"{p.sigma:g}" if new else "", f"{p.k:g}", kpp, f"[{low}, {high}]", *((mean, sd) if new else ()))
         before = p.sigma
-    err.print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
     for k in sorted({p.k for p in result.points}):
         if result.instances < result.instances_for(k):
             err.print(f"note: k = {k:g} % needs --instances {result.instances_for(k)} to be bounded on both sides.")

@@ -1,4 +1,4 @@
-"""``kppstat train``: weights that stay good on all but k % of the chips, written back into the same ONNX file."""
+"""``kppstat train``: weights that stay good on all but k % of the chips, written into a copy of the same ONNX file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.cli.trial import Trial
 from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
@@ -98,6 +99,7 @@ def train(
     quiet
         Say nothing but the answer.
     """
+    check_outputs(model, json=json, out=out)
     plan = Plan(
         epochs=epochs,
         seed=seed,
@@ -128,12 +130,12 @@ def train(
     result = session.finish()
     if trial is not None and not interrupted:
         interrupted = not trial.judge(load(result.out))
-    if json is not None:
-        write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
     if json != "-":
         print(result.summary())
         if trial is not None and not interrupted:
             print(trial.summary(k))
+    if json is not None:
+        write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
     if not quiet:
         if trial is not None:
             err.print(trial.table())

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli.console import err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.noise import read
 
 
@@ -69,6 +70,7 @@ def verify(
     """
     from kppstat.write_verify import select
 
+    check_outputs(model, json=json, out=out)
     with live(quiet=quiet) as show:
         chosen = select(
             model,
@@ -84,12 +86,14 @@ def verify(
             fold_batch_norm=fold_batch_norm,
             progress=lambda spent: show(Text(f"ranking weights: {spent:.1f} of {passes:g} gradient passes")),
         )
-    if out is not None:
-        chosen.save(out)
-    if json is not None:
-        write_json(chosen.to_dict(), json)
     if json != "-":
         print(chosen.summary())
+    try:
+        if out is not None:
+            chosen.save(out)
+    finally:
+        if json is not None:
+            write_json(chosen.to_dict(), json)
     if quiet:
         return 0
     table = plain_table("tensor", ">weights", ">verified", ">share")

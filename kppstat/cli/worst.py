@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.errors import SettingError
 from kppstat.noise import Variation, read, variation_of
 from kppstat.report import check, write_worst
@@ -119,6 +120,7 @@ def worst(
     variation = None
     if sigma is not None or noise_file is not None:
         variation = variation_of(sigma, None if noise_file is None else read(noise_file))
+    check_outputs(model, json=json, out=out, figure=figure)
     if report is not None:
         check(report)
     if limit is not None and sigma is None:
@@ -157,10 +159,6 @@ def worst(
                 point = _nearest(attack, sigma, limit, each, quiet=quiet)
         except KeyboardInterrupt:
             interrupted = True
-    if json is not None:
-        asked = {"probability": chance, "design_point": point}
-        more = {name: found.to_dict() for name, found in asked.items() if found is not None}
-        write_json({**result.to_dict(), **more}, json)
     if json != "-":
         _answer(result, quiet=quiet)
         for found in (chance, point):
@@ -171,6 +169,10 @@ def worst(
     if out is not None:
         result.save(attack.model, out)
         err.print(f"wrote {out}", style="dim", soft_wrap=True)
+    if json is not None:
+        asked = {"probability": chance, "design_point": point}
+        more = {name: found.to_dict() for name, found in asked.items() if found is not None}
+        write_json({**result.to_dict(), **more}, json)
     if figure is not None:
         result.plot(str(figure))
         err.print(f"wrote {figure}", style="dim", soft_wrap=True)

@@ -120,5 +120,13 @@ def _split(arrays: Mapping[str, np.ndarray], model: Model, source: str) -> Array
                 where=source,
                 remedy=f"Name the inputs 'x' or '{names[0]}', and the targets '{target}'",
             )
-        return inputs, arrays.get(target)
-    return {k: a for k, a in arrays.items() if k in names}, arrays.get(target)
+    else:
+        inputs = {k: a for k, a in arrays.items() if k in names}
+    unused = ", ".join(f"'{k}'" for k in arrays if k not in inputs and k != target)
+    if unused and target not in arrays and len(inputs) == len(names):
+        # Without targets the score is agreement with the clean model, which nobody should get by a wrong name.
+        remedy = f"Name the targets '{target}', or leave the other arrays out"
+        raise DataError(
+            f"there is no array '{target}'; it has {unused} besides the inputs", where=source, remedy=remedy
+        )
+    return inputs, arrays.get(target)

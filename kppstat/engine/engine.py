@@ -25,6 +25,8 @@ _SECONDS_LOCAL, _SECONDS_AWAY = 0.005, 0.1
 _MOST_IN_GROUP = 1000
 #: Groups in flight for each worker: one that runs and one that waits.
 _AHEAD = 2
+#: More workers than this are a slip of the pen.
+_MOST_WORKERS = 1024
 
 
 class Engine:
@@ -57,6 +59,9 @@ class Engine:
     def __init__(self, evaluator: Evaluator, *, workers: int | None = None, executor: Any = None) -> None:
         if workers is not None and workers < 1:
             raise SettingError(f"workers is {workers}", where="--workers", remedy="Give 1 or more")
+        if workers is not None and workers > _MOST_WORKERS:
+            remedy = f"Give {_MOST_WORKERS} or fewer; there are {cores()} cores"
+            raise SettingError(f"workers is {workers:,}", where="--workers", remedy=remedy)
         if executor is not None and not (hasattr(executor, "submit") or hasattr(executor, "map")):
             raise SettingError(
                 f"executor is a {type(executor).__name__} without submit or map",

@@ -17,6 +17,9 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import Estimate, State, shown
 from kppstat.sampling.study import Study
 
+#: The phase of the last states where somebody ended the comparison.
+STOPPED = "interrupted"
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -108,7 +111,7 @@ def compare_states(
     """Run a comparison; yield the states of all models after each step, and the result at the end.
 
     Parameters are those of `compare`. The model whose interval is the widest among those not yet told apart goes
-    next, so most of the work is spent where it decides.
+    next, so most of the work is spent where it decides. An interrupt ends it with what is known by then.
     """
     if len(models) < 2:
         raise SettingError("one model has nothing to be compared with", remedy="Name at least two")
@@ -128,16 +131,20 @@ def compare_states(
             studies.append(study)
         runs = [study.states() for study in studies]
         now: list[State] = [next(run) for run in runs]
+        reason = "the models are told apart"
         while _undecided(now):
             i = max(_undecided(now), key=lambda i: now[i].half_width)
-            now[i] = next(runs[i])
+            try:
+                now[i] = next(runs[i])
+            except KeyboardInterrupt:
+                if not all(state.evaluations for state in now):
+                    raise
+                reason = STOPPED
+                break
             yield list(now), None
         for run in runs:
             run.close()
-        now = [
-            state if state.done else study.conclude("the models are told apart")
-            for study, state in zip(studies, now, strict=True)
-        ]
+        now = [state if state.done else study.conclude(reason) for study, state in zip(studies, now, strict=True)]
         estimates = tuple(study.result() for study in studies)
     names = _names(models)
     yield (

@@ -15,6 +15,9 @@ Method = Literal["auto", "mc", "audited", "tilted", "subset"]
 #: Share of the error that serves the end of a run by somebody who sees the interval; planned ends have the rest.
 BY_HAND = 0.1
 
+#: Percent; an interval for less would take a billion instances.
+_RAREST = 1e-6
+
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -68,6 +71,8 @@ class Question:
 
     def __post_init__(self) -> None:
         _within("k", self.k, 0 < self.k < 100, "a percentage above 0 and below 100")
+        rarest = f"{_RAREST:g} or more, and as far from 100: no run has instances enough for less"
+        _within("k", self.k, _RAREST <= self.k <= 100 - _RAREST, rarest)
         _within("confidence", self.confidence, 0 < self.confidence < 1, "a number above 0 and below 1, such as 0.95")
         if self.half_width is not None:
             _within("half-width", self.half_width, 0 < self.half_width < math.inf, "a number above 0")

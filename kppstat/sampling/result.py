@@ -181,6 +181,11 @@ class Estimate:
 
     def summary(self) -> str:
         """Return the answer in one honest sentence, or two where the interval has a blind spot."""
+        if not self.instances:
+            return (
+                f"Nothing is known of the KPP yet: the run ended before an instance counted, at the cost of "
+                f"{self.evaluations:,.0f} evaluations."
+            )
         side = "stay below a" if self.loss else "reach a"
         interval = f"[{self.show(self.ci_low)}, {self.show(self.ci_high)}]"
         reach = f"All but {self.k:g} % of the instances {side} {self.performance} of {self.show(self.kpp)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kppstat.engine import Task
-from kppstat.errors import SettingError
+from kppstat.errors import RunError, SettingError
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model, load
 from kppstat.sampling.question import Question
@@ -143,8 +143,11 @@ def sweep_states(
 ) -> Iterator[tuple[int, int, Sweep | None]]:
     """Run a sweep and yield ``(evaluations done, evaluations in all, None)`` after each, and the result at the end.
 
-    Parameters are those of `sweep`.
+    Parameters are those of `sweep`. An interrupt ends it with the sigmas that are finished, if any are.
     """
+    if resume and (run is None or not Path(run).exists()):
+        where = "--resume" if run is None else str(run)
+        raise RunError("there is no run to resume", where=where, remedy="Name its folder with --run")
     if not sigmas:
         raise SettingError("no sigma is given", where="--sigma", remedy="Give numbers such as 0.02,0.05 or 0.02:0.2:10")
     if not ks:
@@ -161,10 +164,15 @@ def sweep_states(
         with Study(loaded, questions[0], Variation(Gaussian(sigma)), run=folder, resume=again, **settings) as study:
             settings["data"] = study.data
             values = np.empty(instances)
-            for i, evaluation in enumerate(study.reveal(Task(i) for i in range(instances))):
-                values[i] = evaluation.scores.mean()
-                done += 1
-                yield done, total, None
+            try:
+                for i, evaluation in enumerate(study.reveal(Task(i) for i in range(instances))):
+                    values[i] = evaluation.scores.mean()
+                    done += 1
+                    yield done, total, None
+            except KeyboardInterrupt:
+                if not points:
+                    raise
+                break
             points += [_point(study, sigma, question, values) for question in questions]
     sign = -1.0 if study.performance.loss else 1.0
     yield (
@@ -179,7 +187,7 @@ def sweep_states(
             loss=study.performance.loss,
             fraction=study.fraction,
             instances=instances,
-            evaluations=float(total),
+            evaluations=float(done),
             seconds=time.monotonic() - begun,
             seed=seed,
             model=str(loaded.path),

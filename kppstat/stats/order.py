@@ -219,9 +219,15 @@ def smallest_size(p: float, alpha: float) -> int:
         low, high = ranks(size, p, alpha)
         return low > 0 and high <= size
 
-    # One rounding of the logarithms may shift the answer by one: what counts is what the ranks do.
-    while n > 1 and finite(n - 1):
-        n -= 1
-    while not finite(n):
-        n += 1
-    return n
+    # Rounding of the logarithms may shift the answer, by much where p is tiny: what counts is what the ranks do.
+    low, high = n - 1, n  # the answer is above the one, and not above the other
+    step = 1
+    while low > 0 and finite(low):
+        low, high, step = max(low - step, 0), low, 2 * step
+    step = 1
+    while not finite(high):
+        low, high, step = high, high + step, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if finite(middle) else (middle, high)
+    return high

@@ -64,6 +64,15 @@ def test_converged_is_exit_code_0(few_inputs: Path, capsys: pytest.CaptureFixtur
     assert result["ci_high"] - result["ci_low"] <= 0.04
 
 
+@pytest.mark.parametrize(("asked", "wanted"), [("10pp", 0.1), ("10%", 0.1), ("0.2", 0.2), ("2", 0.02)])
+def test_a_half_width_is_taken_at_its_word(
+    few_inputs: Path, capsys: pytest.CaptureFixture[str], asked: str, wanted: float
+) -> None:
+    _, result = answer(few_inputs, capsys, "--k", "50", "--half-width", asked, "--max-evaluations", "20")
+    assert result["half_width"] == pytest.approx(wanted)
+    assert any("percentage points" in note for note in result["notes"]) == (asked == "2")
+
+
 @pytest.mark.parametrize("workers", ["1", "2", "4"])
 def test_workers_change_nothing(few_inputs: Path, capsys: pytest.CaptureFixture[str], workers: str) -> None:
     wanted = answer(few_inputs, capsys, "--k", "10", "--max-evaluations", "40", "--workers", "1")[1]

@@ -104,7 +104,7 @@ def test_ctrl_c_while_judging_loses_neither_weights_nor_answer(
         (["--augment", "spin"], "spin"),
         (["--resume"], "nothing to resume"),
         (["--data", "nothing.npz"], "nothing.npz"),
-        (["--out", "/no/such/folder/o.onnx"], "no such folder"),
+        (["--out", "/no/such/folder/o.onnx"], "there is no folder /no/such/folder"),
         (["--performance", "top-7"], "top-7"),
         (["--test", "nothing.npz"], "nothing.npz"),
     ],

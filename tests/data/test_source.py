@@ -217,6 +217,8 @@ def test_what_is_no_data_is_named(tmp_path: Path) -> None:
     assert "3 files" in refusal("a.npy,b.npy,c.npy", model)
     np.savez(tmp_path / "x.npz", y=Y)
     assert "no array 'x'; it has 'y'" in refusal(tmp_path / "x.npz", model)
+    np.savez(tmp_path / "x.npz", x=X, labels=Y)
+    assert "no array 'y'; it has 'labels' besides the inputs" in refusal(tmp_path / "x.npz", model)
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("readme.txt", "hello")
     assert "it has none" in refusal(tmp_path / "x.npz", model)

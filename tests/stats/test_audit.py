@@ -197,3 +197,16 @@ def test_payoffs_are_the_best_ones() -> None:
     for _ in range(20):
         assert growth(expected, weights, best * np.exp(0.2 * rng.normal(size=300)), 0.8) < rate
     assert shifted(expected, 0.4).mean() == pytest.approx(0.4, abs=1e-6)
+
+
+def test_a_fully_known_instance_is_told_from_its_own_mean_on_neither_side() -> None:
+    """Rounding of one minus the threshold used to say that 9 of 10 is less than 0.9."""
+    for right in range(11):
+        book = AuditBook(10, Design(np.full(10, 0.1), np.full(10, 0.5), np.ones((2, 10)), lower=1))
+        book.grow(1)
+        scores = (np.arange(10) < right).astype(float)
+        book.absorb(np.array([0]), np.array([10]), np.arange(10), scores, np.array([0]), np.array([0]))
+        for side in (LOWER, UPPER):
+            told = [float(book.evidence(np.array([0]), t / 10, side)[0]) for t in range(11)]
+            beyond = [t < right if side == LOWER else t > right for t in range(11)]
+            assert told == [np.inf if b else -np.inf for b in beyond]

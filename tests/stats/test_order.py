@@ -114,3 +114,15 @@ def test_smallest_size_is_where_the_interval_becomes_finite(p, alpha):
 def test_settings_out_of_range_are_refused(call):
     with pytest.raises(SettingError):
         call()
+
+
+@given(k=st.floats(-8, -0.31), upper=st.booleans(), alpha=st.sampled_from([0.01, 0.05, 0.5]))
+def test_the_smallest_size_is_the_smallest_at_once(k: float, upper: bool, alpha: float) -> None:
+    p = 1 - 10**k if upper else 10**k
+    n = smallest_size(p, alpha)
+    low, high = ranks(n, p, alpha)
+    assert low > 0
+    assert high <= n
+    if n > 1:
+        low, high = ranks(n - 1, p, alpha)
+        assert low == 0 or high > n - 1
