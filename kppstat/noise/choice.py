@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from kppstat.errors import SettingError
 from kppstat.noise.gaussian import Gaussian
 from kppstat.noise.variation import Variation
+
+#: Weights that deviate by so many times their largest mean nothing, and overflow in what a network makes of them.
+_LARGEST = 1e6
 
 
 def variation_of(sigma: float | None, noise: Variation | None) -> Variation:
@@ -13,7 +18,7 @@ def variation_of(sigma: float | None, noise: Variation | None) -> Variation:
     Raises
     ------
     SettingError
-        If both or none is given.
+        If both or none is given, or sigma is so large that weights may overflow.
 
     Examples
     --------
@@ -27,4 +32,7 @@ def variation_of(sigma: float | None, noise: Variation | None) -> Variation:
     if noise is not None:
         return noise
     assert sigma is not None
+    if _LARGEST < sigma < math.inf:  # infinity has a message of its own
+        remedy = "sigma is a fraction of each tensor's max abs weight, such as 0.1"
+        raise SettingError(f"sigma is {sigma:g}: weights would overflow", where="--sigma", remedy=remedy)
     return Variation(Gaussian(sigma))

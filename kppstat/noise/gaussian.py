@@ -13,9 +13,6 @@ from kppstat.noise.normal_law import FAR, NormalLaw, normal_nodes
 from kppstat.noise.parameters import real
 from kppstat.noise.registry import noise_model
 
-#: Larger deviations than so many times the largest weight mean nothing, and would overflow.
-LARGEST = 1e6
-
 
 @noise_model("gaussian")
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Gaussian(NormalLaw):
     takes_unit: ClassVar[bool] = True
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1}
 
-    sigma: float = real("standard deviation as a fraction of max|W|", low=0, high=LARGEST)
+    sigma: float = real("standard deviation as a fraction of max|W|", low=0)
 
     def level(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `y` and sigma."""

@@ -71,8 +71,11 @@ def interrupted(command: list[str], wait_for: Path, after: float) -> tuple[int, 
     while not wait_for.exists() and time.monotonic() - begun < 120:
         time.sleep(0.05)
     time.sleep(after)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    os.kill(process.pid, signal.SIGTERM)  # ends a command as Ctrl-C does, also where that is ignored
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
