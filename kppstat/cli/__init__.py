@@ -67,11 +67,12 @@ def run(tokens: Sequence[str]) -> int:
         _say("interrupted before there was a result")
         return INTERRUPTED
     except BrokenPipeError:
-        return _without_output(0)  # the reader of our output has seen enough
+        _give_up_output()
+        return 0  # the reader of our output has seen enough
     except OSError as e:
         if e.errno != errno.ENOSPC:
             raise
-        _without_output(0)
+        _give_up_output()
         return _fail(f"the answer cannot be written ({e.strerror}). Make room on the disk")
     return code if isinstance(code, int) else 0
 
@@ -85,8 +86,7 @@ def _say(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
 
 
-def _without_output(code: int) -> int:
-    """Give up stdout, so that Python does not stumble over what is left in it at exit."""
+def _give_up_output() -> None:
+    """Point stdout nowhere, so that Python does not stumble at exit over what is left in it."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
