@@ -62,7 +62,7 @@ class Journal:
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = Path(folder) / FILE
-        if resume and not (self.path.exists() and self.path.stat().st_size):
+        if resume and not _is_begun(self.path):
             raise RunError("there is no run to resume", where=str(folder), remedy="Leave out --resume to begin one")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ class Journal:
         """
         before = len(self)
         with _reading(other) as (theirs, identity):
-            self._check_same(identity, self._guard(_identity, self._db), str(other))
+            _require_same(identity, self._guard(_identity, self._db), str(other))
             rows = theirs.execute("SELECT * FROM evaluation")
             self._write("INSERT OR IGNORE INTO evaluation VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         return len(self) - before
@@ -183,19 +183,9 @@ class Journal:
     def _check_identity(self, mine: dict[str, str]) -> None:
         theirs = _identity(self._db)
         if theirs:
-            self._check_same(mine, theirs, str(self.path.parent))
+            _require_same(mine, theirs, str(self.path.parent))
         else:
             self._write("INSERT INTO identity VALUES (?, ?)", mine.items())
-
-    @staticmethod
-    def _check_same(mine: Mapping[str, str], theirs: Mapping[str, str], where: str) -> None:
-        for key in sorted({*mine, *theirs}):
-            if mine.get(key) != theirs.get(key):
-                raise RunError(
-                    f"the journal is of another run: {key} is {theirs.get(key)} there and {mine.get(key)} here",
-                    where=where,
-                    remedy="Repeat the command of that run, or name another folder",
-                )
 
     def _write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         def transaction() -> None:
@@ -228,7 +218,7 @@ def _guarded(path: Path, action: Callable[..., Any], *arguments: Any) -> Any:
 def _reading(folder: str | Path) -> Iterator[tuple[sqlite3.Connection, dict[str, str]]]:
     """Open the journal of a folder; yield it with its identity."""
     path = Path(folder) / FILE
-    if not (path.exists() and path.stat().st_size):
+    if not _is_begun(path):
         raise RunError("no journal here", where=str(folder), remedy="Name a folder that was given to --run")
     db = _guarded(path, _open, path)
     try:
@@ -237,12 +227,27 @@ def _reading(folder: str | Path) -> Iterator[tuple[sqlite3.Connection, dict[str,
         db.close()
 
 
+def _is_begun(path: Path) -> bool:
+    """Whether there is a journal with anything in it."""
+    return path.exists() and path.stat().st_size > 0
+
+
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=30, check_same_thread=False)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
     db.executescript(_SCHEMA)
     return db
+
+
+def _require_same(mine: Mapping[str, str], theirs: Mapping[str, str], where: str) -> None:
+    for key in sorted({*mine, *theirs}):
+        if mine.get(key) != theirs.get(key):
+            raise RunError(
+                f"the journal is of another run: {key} is {theirs.get(key)} there and {mine.get(key)} here",
+                where=where,
+                remedy="Repeat the command of that run, or name another folder",
+            )
 
 
 def _identity(db: sqlite3.Connection) -> dict[str, str]:
@@ -298,10 +303,10 @@ def merge(out: str | Path, runs: Sequence[str | Path]) -> int:
     for run in runs:  # all are looked at before anything is written
         with _reading(run) as (_, identity):
             found = identity if found is None else found
-            Journal._check_same(identity, found, str(run))
+            _require_same(identity, found, str(run))
     assert found is not None
     known = {key: json.loads(value) for key, value in found.items()}
-    with Journal(out, known, resume=(Path(out) / FILE).exists()) as journal:
+    with Journal(out, known, resume=_is_begun(Path(out) / FILE)) as journal:
         for run in runs:
             journal.absorb(run)
         return len(journal)

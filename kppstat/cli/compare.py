@@ -12,8 +12,9 @@ from kppstat.cli import AT_BUDGET, INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
 from kppstat.cli.outputs import check_outputs
 from kppstat.noise import read, variation_of
-from kppstat.sampling.compare import STOPPED, Comparison, compare_states
+from kppstat.sampling.compare import Comparison, compare_states
 from kppstat.sampling.question import Question, read_half_width, read_time
+from kppstat.sampling.result import STOPPED
 
 
 def compare(
@@ -114,8 +115,7 @@ def compare(
         print(result.summary())
         if not quiet:
             _print(result)
-    if json is not None:
-        write_json(result.to_dict(), json)
+    write_json(result.to_dict(), json)
     if any(state.phase == STOPPED for state in states):
         return INTERRUPTED
     return 0 if all(d.told_apart for d in result.differences) else AT_BUDGET

@@ -82,14 +82,16 @@ def live(*, quiet: bool) -> Iterator[Callable[[Text], None]]:
         yield now_and_then
 
 
-def write_json(result: dict[str, Any], target: str) -> None:
-    """Write a result as JSON to stdout (``-``) or a file.
+def write_json(result: dict[str, Any], target: str | None) -> None:
+    """Write a result as JSON to stdout (``-``) or a file; nowhere for None.
 
     Raises
     ------
     SettingError
         If the file cannot be written.
     """
+    if target is None:
+        return
     text = json.dumps(result, indent=2)
     if target == "-":
         sys.stdout.write(text + "\n")

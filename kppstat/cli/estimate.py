@@ -14,12 +14,12 @@ from rich.text import Text
 
 from kppstat.cli import AT_BUDGET, INTERRUPTED
 from kppstat.cli.console import duration, err, exact_lines, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.noise import read, variation_of
 from kppstat.report import Tensors, write
 from kppstat.report import check as check_report
 from kppstat.sampling.question import Guarantee, Method, Question, read_half_width, read_time
-from kppstat.sampling.result import GUARANTEES, Estimate, State
+from kppstat.sampling.result import GUARANTEES, STOPPED, Estimate, State
 from kppstat.sampling.study import Study
 
 LONG = 600  # seconds from which on a run is announced as long
@@ -136,12 +136,7 @@ def estimate(
         result = study.result()
         if json != "-":  # before anything is written, which may fail
             _answer(result, study.outcome, quiet=quiet)
-        try:
-            if json is not None:
-                write_json(result.to_dict(), json)
-        finally:
-            if report is not None:
-                _report(study, result, report)
+        write_each(lambda: write_json(result.to_dict(), json), lambda: _report(study, result, report))
     if interrupted:
         return INTERRUPTED
     return 0 if result.converged else AT_BUDGET
@@ -175,7 +170,7 @@ def _run(study: Study, *, quiet: bool) -> bool:
                     warned = True
                     _warn(study, left)
     except KeyboardInterrupt:
-        study.conclude("interrupted")
+        study.conclude(STOPPED)
         return True
     return False
 
@@ -240,7 +235,9 @@ def _answer(result: Estimate, outcome: tuple[str, ...], *, quiet: bool) -> None:
         err.print(f"note: {note}", style="dim", soft_wrap=True, markup=False)
 
 
-def _report(study: Study, result: Estimate, path: Path) -> None:
+def _report(study: Study, result: Estimate, path: Path | None) -> None:
+    if path is None:
+        return
     command = shlex.join(["kppstat", *sys.argv[1:]])
     for written in write(result, Tensors.of(study.model, study.variation), path, command=command):
         err.print(f"wrote {written}", style="dim", soft_wrap=True)

@@ -1,12 +1,22 @@
-"""Files that a command will write: looked at before the work begins, so that hours do not end in an error."""
+"""Files that a command writes: looked at before the work begins, and each written whatever becomes of the others."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
-from kppstat.errors import SettingError
+from kppstat.cli.console import err
+from kppstat.errors import KppstatError, SettingError
 from kppstat.style import figure_kind
+
+
+class Drawable(Protocol):
+    """A result that has a figure."""
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw it, and save it where a path is given."""
 
 
 def check_outputs(model: Path | None = None, /, **places: Path | str | None) -> None:
@@ -38,3 +48,28 @@ def check_outputs(model: Path | None = None, /, **places: Path | str | None) -> 
             raise SettingError(f"{path} is the model itself", where=option, remedy="Name another file")
         if name == "figure":
             figure_kind(path)
+
+
+def write_each(*writings: Callable[[], object]) -> None:
+    """Write one file after another; the first error is raised when all have been tried.
+
+    Raises
+    ------
+    KppstatError
+        If a file cannot be written.
+    """
+    problem: KppstatError | None = None
+    for writing in writings:
+        try:
+            writing()
+        except KppstatError as e:
+            problem = problem or e
+    if problem is not None:
+        raise problem
+
+
+def draw(result: Drawable, path: Path | None) -> None:
+    """Save the figure of a result, and say so; None draws nothing."""
+    if path is not None:
+        result.plot(str(path))
+        err.print(f"wrote {path}", style="dim", soft_wrap=True)

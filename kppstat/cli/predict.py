@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from kppstat.cli.console import duration, err, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.data import load as load_data
 from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
@@ -110,13 +110,8 @@ def predict(
             _compare(results)
         elif not quiet:
             _print(first)
-    try:
-        if json is not None:
-            write_json({"points": [r.to_dict() for r in results]} if more else first.to_dict(), json)
-    finally:
-        if figure is not None:
-            first.plot(str(figure))
-            err.print(f"wrote {figure}", style="dim")
+    told = {"points": [r.to_dict() for r in results]} if more else first.to_dict()
+    write_each(lambda: write_json(told, json), lambda: draw(first, figure))
 
 
 def _compare(results: Sequence[Prediction]) -> None:

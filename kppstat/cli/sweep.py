@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.sampling.result import shown
 from kppstat.sampling.sweep import Sweep, read_numbers, sweep_states
 
@@ -97,13 +97,7 @@ def sweep(
     assert result is not None
     if json != "-":
         _print(result)
-    try:
-        if json is not None:
-            write_json(result.to_dict(), json)
-    finally:
-        if figure is not None:
-            result.plot(str(figure))
-            err.print(f"wrote {figure}", style="dim")
+    write_each(lambda: write_json(result.to_dict(), json), lambda: draw(result, figure))
     if done == total:
         return 0
     told = f"interrupted after {done:,} of {total:,} evaluations: sigmas that were not finished are left out"

@@ -134,8 +134,7 @@ def train(
         print(result.summary())
         if trial is not None and not interrupted:
             print(trial.summary(k))
-    if json is not None:
-        write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
+    write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
     if not quiet:
         if trial is not None:
             err.print(trial.table())

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli.console import err, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.noise import read
 
 
@@ -88,12 +88,7 @@ def verify(
         )
     if json != "-":
         print(chosen.summary())
-    try:
-        if out is not None:
-            chosen.save(out)
-    finally:
-        if json is not None:
-            write_json(chosen.to_dict(), json)
+    write_each(lambda: chosen.save(out) if out is not None else None, lambda: write_json(chosen.to_dict(), json))
     if quiet:
         return 0
     table = plain_table("tensor", ">weights", ">verified", ">share")

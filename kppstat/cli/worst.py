@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
 from kppstat.cli.console import duration, err, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.errors import SettingError
 from kppstat.noise import Variation, read, variation_of
 from kppstat.report import check, write_worst
@@ -166,19 +166,20 @@ def worst(
                 print(found.summary())
         if limit is not None and chance is not None and point is None and not interrupted:
             print("No point was found at which the accuracy falls to the limit.")
-    if out is not None:
-        result.save(attack.model, out)
-        err.print(f"wrote {out}", style="dim", soft_wrap=True)
-    if json is not None:
-        asked = {"probability": chance, "design_point": point}
-        more = {name: found.to_dict() for name, found in asked.items() if found is not None}
-        write_json({**result.to_dict(), **more}, json)
-    if figure is not None:
-        result.plot(str(figure))
-        err.print(f"wrote {figure}", style="dim", soft_wrap=True)
-    if report is not None:
-        written = write_worst(result, chance, report, point=point, command=shlex.join(["kppstat", *sys.argv[1:]]))
-        err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
+    asked = {"probability": chance, "design_point": point}
+    told = {**result.to_dict(), **{name: found.to_dict() for name, found in asked.items() if found is not None}}
+
+    def save() -> None:
+        if out is not None:
+            result.save(attack.model, out)
+            err.print(f"wrote {out}", style="dim", soft_wrap=True)
+
+    def page() -> None:
+        if report is not None:
+            written = write_worst(result, chance, report, point=point, command=shlex.join(["kppstat", *sys.argv[1:]]))
+            err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
+
+    write_each(save, lambda: write_json(told, json), lambda: draw(result, figure), page)
     return INTERRUPTED if interrupted else 0
 
 

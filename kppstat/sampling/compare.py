@@ -14,11 +14,8 @@ from typing import Any
 from kppstat.errors import SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.sampling.question import Question
-from kppstat.sampling.result import Estimate, State, shown
+from kppstat.sampling.result import STOPPED, Estimate, State, shown
 from kppstat.sampling.study import Study
-
-#: The phase of the last states where somebody ended the comparison.
-STOPPED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)

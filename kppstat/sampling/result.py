@@ -16,8 +16,8 @@ GUARANTEES = {
     "asymptotic": "asymptotic: holds in the limit of many instances, under the assumption stated",
     "none": "none: a prediction without a promise",
 }
-#: Why a run ends, but for interruptions.
-REACHED, SPENT = "the wanted half-width is reached", "the budget of evaluations is spent"
+#: Why a run ends: by its own rule, by its budget, by somebody.
+REACHED, SPENT, STOPPED = "the wanted half-width is reached", "the budget of evaluations is spent", "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +181,9 @@ class Estimate:
 
     def summary(self) -> str:
         """Return the answer in one honest sentence, or two where the interval has a blind spot."""
-        if not self.instances:
-            return (
-                f"Nothing is known of the KPP yet: the run ended before an instance counted, at the cost of "
-                f"{self.evaluations:,.0f} evaluations."
-            )
+        if math.isnan(self.kpp):
+            cost = f"{self.evaluations:,.0f} evaluations"
+            return f"Nothing is known of the KPP yet: the run ended before an instance counted, at the cost of {cost}."
         side = "stay below a" if self.loss else "reach a"
         interval = f"[{self.show(self.ci_low)}, {self.show(self.ci_high)}]"
         reach = f"All but {self.k:g} % of the instances {side} {self.performance} of {self.show(self.kpp)}"

@@ -166,8 +166,10 @@ class Study:
         low, high = max(final.low, self.performance.low), min(final.high, self.performance.high)
         loss = self.performance.loss
         sign = -1.0 if loss else 1.0
+        # The pilot alone suggests a percentile; without an instance that counts, or an interval, it is no estimate.
+        known = final.instances > 0 or high - low < self.performance.high - self.performance.low
         return Estimate(
-            kpp=sign * final.kpp,
+            kpp=sign * final.kpp if known else math.nan,
             ci_low=-high if loss else low,
             ci_high=-low if loss else high,
             confidence=q.confidence,

@@ -293,19 +293,15 @@ class Tilted:
                 yield self._state(REACHED if converged else SPENT, done=True, converged=converged)
                 return
             self._before = (self._cost, self._interval.half_width)
-            onward = _onward(wave)
+            onward = wave.onward
             percentile = self._kpp if math.isfinite(self._kpp) else percentile
             cost = min(self._next_cost(), _PLANNED * left)
 
     def _first_percentile(self, surrogate: Surrogate) -> float:
         """Return where the quantile lies if the surrogate is right."""
         places = self._space.pool(4094, 0, int(np.clip(200 / self._question.p, 20_000, 400_000)))
-        law = surrogate.law(surrogate.location(places))
-        rng = np.random.default_rng(0)
-        part = rng.choice(law.shape[1], size=law.shape[2], p=surrogate.shares)
-        _, location, scale = law[:, part, np.arange(law.shape[2])]
-        at = max(self._question.p, 20 / len(location))
-        return float(np.clip(np.quantile(location + scale * rng.logistic(size=len(location)), at), 0.0, 1.0))
+        values = surrogate.drawn(places, np.random.default_rng(0))
+        return float(np.clip(np.quantile(values, max(self._question.p, 20 / len(values))), 0.0, 1.0))
 
     def _conclude_waves(self) -> None:
         q, waves = self._question, [w.wave for w in self._counting]
@@ -391,11 +387,3 @@ class Tilted:
             done=done,
             converged=converged,
         )
-
-
-def _onward(wave: Recorder) -> np.ndarray:
-    """Return what each stage and all later ones cost, for each unit that the stage itself cost."""
-    if wave.by_stage[0] <= 0:
-        return wave.plan.onward
-    after = np.cumsum(wave.by_stage[::-1])[::-1]
-    return np.asarray(np.clip(after / np.where(wave.by_stage > 0, wave.by_stage, np.inf), 1.0, 50.0))

@@ -138,6 +138,13 @@ class Surrogate:
         each = location - _LOWER[:, None] * spread, _WIDER[:, None] * spread / LOGISTIC
         return np.stack([np.broadcast_to(self.shares[:, None], each[0].shape), *each])
 
+    def drawn(self, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a performance drawn from the law at each place, shape (n,)."""
+        law = self.law(self.location(places))
+        part = rng.choice(law.shape[1], size=law.shape[2], p=self.shares)
+        _, location, scale = law[:, part, np.arange(law.shape[2])]
+        return np.asarray(location + scale * rng.logistic(size=len(location)))
+
     def location(self, places: np.ndarray) -> np.ndarray:
         """Return what is expected at these coordinates, shape (n,)."""
         x = (_features(places, self.guess) - self.shift) / self.scale

@@ -190,6 +190,14 @@ class Recorder:
         return self._blind[self._kinds.kind(self.surrogate.location(places))]
 
     @property
+    def onward(self) -> np.ndarray:
+        """What each stage and all later ones cost, for each unit that the stage itself cost; as planned without any."""
+        if self.by_stage[0] <= 0:
+            return self.plan.onward
+        after = np.cumsum(self.by_stage[::-1])[::-1]
+        return np.asarray(np.clip(after / np.where(self.by_stage > 0, self.by_stage, np.inf), 1.0, 50.0))
+
+    @property
     def blind_share(self) -> float:
         """Share of such places, found from those that kinds are made from."""
         return float(self._kinds.share[self._blind].sum())

@@ -114,15 +114,24 @@ def test_an_interrupted_comparison_says_what_is_known(few_inputs: Path, tmp_path
     assert all(e["ci_low"] <= e["kpp"] <= e["ci_high"] for e in estimates if e["ci_low"] is not None)
 
 
-def test_nothing_known_is_no_number(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["estimate", str(MODEL), "--sigma", "0.05", "--data", str(few_inputs), "--method", "tilted"]
-    code = run([*asked, "--max-evaluations", "300", "--max-time", "0.01", "--quiet"])
-    told = capsys.readouterr()
-    if code == AT_BUDGET:  # the clock may strike before anything was evaluated
-        assert told.out.startswith("Nothing is known of the KPP yet")
-    else:
-        assert code == BAD_INPUT
-        assert "no instance was evaluated" in told.err
+def test_nothing_known_is_no_number(few_inputs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ["estimate", str(MODEL), "--sigma", "0.05", "--data", str(few_inputs), "--max-time", "0.01", "--quiet"]
+    for method in ("tilted", "audited"):
+        result = tmp_path / f"{method}.json"
+        assert run([*asked, "--method", method, "--json", str(result)]) == AT_BUDGET
+        assert capsys.readouterr().out.startswith("Nothing is known of the KPP yet")
+        told = json.loads(result.read_text())
+        assert told["kpp"] is None
+        assert told["instances"] == 0
+
+
+def test_one_file_that_fails_does_not_stop_the_others(
+    few_inputs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ["sweep", str(MODEL), "--sigma", "0.05", "--instances", "2", "--k", "50", "--data", str(few_inputs)]
+    assert run([*asked, "--json", "/dev/full", "--figure", str(tmp_path / "kpp.svg")]) == BAD_INPUT
+    assert "cannot write the result" in capsys.readouterr().err
+    assert (tmp_path / "kpp.svg").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
