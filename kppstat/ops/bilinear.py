@@ -266,13 +266,24 @@ def _(
 
         def gradient(dy: Array, n: int) -> Array:
             g = s.gradient(dy, n)
-            return factor * (g.swapaxes(-1, -2) if turn else g)
+            return _times(factor, g.swapaxes(-1, -2) if turn else g)
 
-        return Stored(s.index, gradient, s.square)
+        def factors(dy: Array, n: int) -> tuple[Array, Array] | None:
+            found = None if s.factors is None else s.factors(dy, n)
+            if found is None:
+                return None
+            rows, columns = found[::-1] if turn else found
+            return _times(factor, rows), columns
+
+        return Stored(s.index, gradient, s.square, factors)
 
     return Step(
         step.outputs, pull, tuple(laid_out(s) for s in step.stored), step.residual, couples_rows=step.couples_rows
     )
+
+
+def _times(factor: float, x: Array) -> Array:
+    return x if factor == 1 else factor * x
 
 
 def _turned(x: Any, turn: int) -> Any:

@@ -17,12 +17,22 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _STEP = 1e-2  # in units of max(1, |mean|): differences over less than this are lost in single precision
 _TINY = 1e-30
 _SAME = 1e-6  # of their variances: variance of the difference of two values that count as one
+_FAR, _FARTHEST = 7.0, 40.0  # standard deviations: beyond the first, values count as lying at the second
 
 
 def root(v: Array) -> Array:
     """Return the square root of values of zero or more; at zero its derivative counts as zero."""
     xp = namespace(v)
     return xp.where(v > _TINY, xp.sqrt(xp.where(v > _TINY, v, v * 0 + 1)), v * 0)
+
+
+def _settled(z: Array) -> Array:
+    """Return z, but farther out where that makes chances of less than 2e-12 zero.
+
+    These would make numbers so small that processors are many times slower with them.
+    """
+    xp = namespace(z)
+    return xp.where(xp.abs(z) > _FAR, xp.sign(z) * _FARTHEST, z)
 
 
 def quadrature(f: Callable[[Array], Array], x: Moments) -> Step:
@@ -67,7 +77,7 @@ def piecewise_linear(x: Moments, segments: Sequence[tuple[Array, Array, Array, A
         if isinstance(edge, float) and math.isinf(edge):
             return float(edge > 0), 0.0, 0.0
         # Where nothing varies, a step has no slope.
-        z = xp.clip(xp.where(v > _TINY, (edge - m) / s, xp.sign(edge - m) * 38), -38.0, 38.0)
+        z = _settled(xp.where(v > _TINY, (edge - m) / s, xp.sign(edge - m) * _FARTHEST))
         density = normal_pdf(z)
         return normal_cdf(z), density, z * density
 
@@ -143,8 +153,7 @@ def largest(
             a = xp.sqrt(xp.where(same, d * 0 + _TINY, d))
             v2 = xp.where(same, v1, v2)
             gap = m1 - m2
-            z = gap / a
-            z = xp.clip(z, -38.0, 38.0)
+            z = _settled(gap / a)
             p, density = normal_cdf(z), a * normal_pdf(z)
             above = gap * p + density
             var = (v1 + gap * gap) * p + v2 * (1 - p) + gap * density - above * above

@@ -59,11 +59,15 @@ class Stored:
         of the weight for each input, shape (n, *weight shape).
     square : callable
         From the same to the variance that the weight gives to each input's network output, shape (n,).
+    factors : callable or None
+        From the same to arrays (n, rows) and (n, columns) whose outer products the derivatives of a matrix are, or
+        None: for some operators derivatives are outer products, which need not be computed.
     """
 
     index: int
     gradient: Callable[[Array, int], Array]
     square: Callable[[Array, int], Array]
+    factors: Callable[[Array, int], tuple[Array, Array] | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)

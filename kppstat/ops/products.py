@@ -130,7 +130,7 @@ def _per_input(left: Array, right: Array, shape: tuple[int, ...], n: int) -> Arr
 
 
 def _with_rank_one(step: Step, x: Array, var: Array, gradient: Callable[[Array, int], Array]) -> Step:
-    """Replace the square by one that needs no derivative per weight where each input has a single row."""
+    """Return the step with a square that needs no derivative per weight, and factors of these, for single rows."""
     xp = namespace(x)
     general = _square(gradient, var)
     squares: list[Array] = []
@@ -142,7 +142,11 @@ def _with_rank_one(step: Step, x: Array, var: Array, gradient: Callable[[Array, 
             squares.append(xp.matmul(x * x, var))
         return xp.sum(dy * dy * squares[0], axis=1)
 
-    return Step(step.outputs, step.pull, (Stored(1, gradient, square),), step.residual, couples_rows=step.couples_rows)
+    def factors(dy: Array, n: int) -> tuple[Array, Array] | None:
+        return (x, dy) if x.shape[0] == n else None
+
+    stored = Stored(1, gradient, square, factors)
+    return Step(step.outputs, step.pull, (stored,), step.residual, couples_rows=step.couples_rows)
 
 
 def rows_of_windows(dy: Array, group: int) -> Array:

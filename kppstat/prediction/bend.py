@@ -51,7 +51,7 @@ def direction(
     n, turns, r = law.features.shape
     s = np.sqrt(law.var)
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
-    rows = law.features.reshape(n * turns, r) * inverse.reshape(-1, 1).astype(np.float32)
+    rows = law.features.reshape(n * turns, r) * (np.sqrt(law.smooth) * inverse).reshape(-1, 1).astype(np.float32)
     last = len(rows) - 1
     first = eigh(rows @ rows.T, subset_by_index=(last, last))[1][:, 0]
     along = rows.T @ first
@@ -126,6 +126,7 @@ def bent(law: Logits, along: np.ndarray, found: np.ndarray) -> Logits:
     shift = picked - picked[len(picked) // 2]
     bend = np.where(law.followed, unexplained(shift), centred(shift))
     nonlinear = np.maximum(law.nonlinear - variance(bend), 0)
-    smooth = np.einsum("ntr,ntr->nt", law.features, law.features)
-    lighter = law.with_variance(smooth - (law.nonlinear - nonlinear), nonlinear)
-    return replace(lighter, along=along.astype(np.float32), bend=bend.astype(np.float32))
+    smooth = np.maximum(law.smooth - (law.nonlinear - nonlinear), 0)
+    return replace(
+        law, smooth=smooth, nonlinear=nonlinear, along=along.astype(np.float32), bend=bend.astype(np.float32)
+    )

@@ -31,11 +31,10 @@ def scores(
     """
     n, turns, r = law.features.shape
     outputs = law.mean.shape[1]
-    flat = law.features.reshape(n * turns, r)
     places = (law.columns + outputs * np.arange(n)[:, None]).reshape(-1)
     followed = np.flatnonzero(law.followed)
-    if len(followed) < len(flat):
-        flat = flat[followed]
+    flat = law.features.reshape(n * turns, r)[followed]
+    flat *= np.sqrt(law.smooth, dtype=np.float32).reshape(-1, 1)[followed]
     moving, middle = places[followed], law.mean.astype(np.float32).reshape(-1)
     bends = np.zeros((len(PLACES), len(middle)), np.float32)
     if law.bend is not None:

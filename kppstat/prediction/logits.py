@@ -11,6 +11,7 @@ import numpy as np
 from kppstat.array import Array, to_numpy
 from kppstat.graph import Graph
 from kppstat.prediction.curve import variance
+from kppstat.prediction.sketch import Sketch
 from kppstat.propagate import Calibration, Passage, passages
 
 FEATURES = 2048
@@ -31,11 +32,14 @@ class Logits:
     columns : ndarray of int, shape (n, turns)
         The outputs of each input that vary.
     features : ndarray, shape (n, turns, r)
-        Covariance of two logits, of the same or of different inputs, is the inner product of their features.
+        Correlation of two logits, of the same or of different inputs, is the inner product of their features, but for
+        what bends; zero where a logit stays at its mean.
+    smooth : ndarray, shape (n, turns)
+        Variance of each logit that varies, but for what bends.
     by_weight : dict of str to ndarray, shape (n, turns)
         Share of each weight in the variance.
     nonlinear : ndarray, shape (n, turns)
-        Share of the variance that no linear fit explains; it is spread over the features in proportion.
+        Share of the variance that no linear fit explains; it has the correlations of the rest.
     along : ndarray, shape (r,), or None
         Direction of the features, of length one, along which the logits bend.
     bend : ndarray, shape (places, n, turns), or None
@@ -50,6 +54,7 @@ class Logits:
     mean: np.ndarray
     columns: np.ndarray
     features: np.ndarray
+    smooth: np.ndarray
     by_weight: dict[str, np.ndarray]
     nonlinear: np.ndarray
     along: np.ndarray | None = None
@@ -60,13 +65,12 @@ class Logits:
     @property
     def var(self) -> np.ndarray:
         """Variance of each logit that varies, shape (n, turns)."""
-        smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
-        return smooth if self.bend is None else smooth + variance(self.bend)
+        return self.smooth if self.bend is None else self.smooth + variance(self.bend)
 
     @property
     def followed(self) -> np.ndarray:
         """Whether each logit that may vary has features, shape (n, turns)."""
-        return np.asarray(self.features.any(axis=2))
+        return self.smooth > 0
 
     def take(self, places: slice | np.ndarray) -> Logits:
         """Return the law of some of the inputs."""
@@ -74,6 +78,7 @@ class Logits:
             self.mean[places],
             self.columns[places],
             self.features[places],
+            self.smooth[places],
             {n: v[places] for n, v in self.by_weight.items()},
             self.nonlinear[places],
             self.along,
@@ -90,41 +95,8 @@ class Logits:
         """
         if share == 1:
             return self
-        smooth = np.einsum("ntr,ntr->nt", self.features, self.features)
-        return self.with_variance(smooth - (1 - share) * self.nonlinear, share * self.nonlinear)
-
-    def with_variance(self, smooth: np.ndarray, nonlinear: np.ndarray) -> Logits:
-        """Return the law with features of these squared lengths, shape (n, turns)."""
-        total = np.einsum("ntr,ntr->nt", self.features, self.features)
-        scale = np.sqrt(np.divide(np.maximum(smooth, 0), total, out=np.ones_like(total), where=total > 0))
-        features = self.features * scale[:, :, None].astype(np.float32)
-        return replace(self, features=features, nonlinear=nonlinear)
-
-
-class _Sketch:
-    """A random linear map from all weights to a few features that keeps inner products on average.
-
-    Element i of a weight goes to feature ``i mod r`` with a random sign (CountSketch with a regular hash; Charikar,
-    Chen and Farach-Colton 2002), so inner products are unbiased over the signs and one pass over the data does it.
-    """
-
-    def __init__(self, size: int, sd: Mapping[str, np.ndarray], seed: int) -> None:
-        self.size = size
-        self.signed: dict[str, np.ndarray] = {}
-        for i, (name, scale) in enumerate(sd.items()):
-            rng = np.random.default_rng([seed, i])
-            signs = np.where(rng.integers(0, 2, scale.size, dtype=np.int8), np.float32(1), np.float32(-1))
-            self.signed[name] = signs * scale.reshape(-1).astype(np.float32)
-
-    def add(self, features: np.ndarray, weight: str, gradient: np.ndarray) -> np.ndarray:
-        """Add the features of derivatives (n, elements) with respect to a weight; return the variance that it gives."""
-        scaled = gradient * self.signed[weight]
-        n, count = scaled.shape
-        whole = count // self.size * self.size
-        if whole:
-            features += scaled[:, :whole].reshape(n, -1, self.size).sum(axis=1)
-        features[:, : count - whole] += scaled[:, whole:]
-        return np.asarray(np.matmul(scaled[:, None, :], scaled[:, :, None])[:, 0, 0])
+        left_out = (1 - share) * self.nonlinear
+        return replace(self, smooth=np.maximum(self.smooth - left_out, 0), nonlinear=self.nonlinear - left_out)
 
 
 def logits(
@@ -166,21 +138,23 @@ def logits(
     """
     name = head.outputs[0].name
     layout = {n: v for n, (_, v) in weights.items()}
-    sketch: _Sketch | None = None
+    sketch: Sketch | None = None
     parts = []
+    found = np.zeros((*columns.shape, features), np.float32)
     correct = None if calibration is None else calibration.correct
     pair_scale = None if calibration is None else calibration.pair_scale
     groups = passages(head, inputs, weights, correct=correct, pair_scale=pair_scale, whole=whole, size=size)
     for rows, passage in groups:
         if sketch is None:
-            sketch = _Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
+            sketch = Sketch(features, {n: np.sqrt(to_numpy(v)) for n, v in _laid_out(passage, layout)}, seed)
         leader = None if against is None else against[rows]
-        parts.append(_part(passage, name, columns[rows], leader, far, sketch))
+        parts.append(_part(passage, name, columns[rows], leader, far, sketch, found[rows]))
     weights_met = {w for p in parts for w in p.by_weight}
     return Logits(
         np.concatenate([p.mean for p in parts]),
         columns,
-        np.concatenate([p.features for p in parts]),
+        found,
+        np.concatenate([p.smooth for p in parts]),
         {w: np.concatenate([p.by_weight[w] for p in parts]) for w in weights_met},
         np.concatenate([p.nonlinear for p in parts]),
         against=against,
@@ -197,36 +171,49 @@ def _laid_out(passage: Passage, variances: Mapping[str, Array]) -> Iterator[tupl
 
 
 def _part(
-    passage: Passage, name: str, columns: np.ndarray, against: np.ndarray | None, far: float, sketch: _Sketch
+    passage: Passage,
+    name: str,
+    columns: np.ndarray,
+    against: np.ndarray | None,
+    far: float,
+    sketch: Sketch,
+    features: np.ndarray,
 ) -> Logits:
+    """Return the law of the inputs of a passage; `features`, zeros so far, are filled in."""
     n, turns = columns.shape
     mean, rough = (to_numpy(v).reshape(n, -1) for v in (passage.table[name].mean, passage.table[name].var))
-    found = np.zeros((n, turns, sketch.size), np.float32)
     shares: dict[str, np.ndarray] = {}
     nonlinear = np.zeros((n, turns))
+    smooth = np.zeros((n, turns))
     for turn, seed in passage.seeds(name, columns, against):
         if turn > 0 and against is not None:
             # How far a rival comes is known once it has been followed; the last one tells for the next.
-            var = nonlinear[:, turn - 1] + sum(v[:, turn - 1] for v in shares.values())
             gap = np.take_along_axis(mean, against[:, None], axis=1)[:, 0] - mean[np.arange(n), columns[:, turn]]
-            if (gap < far * np.sqrt(var)).mean() <= _FEW:
+            if (gap < far * np.sqrt(smooth[:, turn - 1])).mean() <= _FEW:
                 break
+        found = np.zeros((n, sketch.size), np.float32)
         for share in passage.back(name, seed):
             if share.stored is None:
                 nonlinear[:, turn] += to_numpy(share.variance(n))
                 continue
-            gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
-            variance = sketch.add(found[:, turn], share.node.inputs[share.stored.index], gradient)
+            read, factors = share.node.inputs[share.stored.index], share.stored.factors
+            outer = None if factors is None else factors(share.adjoint, n)
+            if outer is None:
+                gradient = to_numpy(share.stored.gradient(share.adjoint, n)).reshape(n, -1)
+                variance = sketch.add(found, read, gradient)
+            else:
+                variance = sketch.add_outer(found, read, *map(to_numpy, outer))
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
-    return replace(_exact(mean, columns, found, shares, nonlinear), rough=rough)
+        var = nonlinear[:, turn] + sum(v[:, turn] for v in shares.values())
+        length = _lengths(found)
+        features[:, turn] = found / np.where(length > 0, length, 1)[:, None]
+        smooth[:, turn] = np.where(length > 0, var, 0)
+    return Logits(mean, columns, features, smooth, shares, nonlinear, rough=rough)
 
 
-def _exact(
-    mean: np.ndarray, columns: np.ndarray, features: np.ndarray, shares: dict[str, np.ndarray], nonlinear: np.ndarray
-) -> Logits:
-    """Return the law whose variances are these: the sketch keeps directions, lengths are known exactly."""
-    law = Logits(mean, columns, features, shares, nonlinear)
-    return law.with_variance(sum(shares.values(), start=np.zeros(columns.shape)) + nonlinear, nonlinear)
+def _lengths(features: np.ndarray) -> np.ndarray:
+    """Return the length of each of some features, shape (..., r)."""
+    return np.asarray(np.sqrt(np.einsum("...r,...r->...", features, features)))
 
 
 def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
@@ -253,7 +240,11 @@ def between(laws: Mapping[float, Logits], sigma: float) -> Logits:
     any_law = next(iter(laws.values()))
     shares = {w: np.maximum(mixed({s: law.by_weight[w] for s, law in laws.items()}, 2), 0) for w in any_law.by_weight}
     nonlinear = np.maximum(mixed({s: law.nonlinear for s, law in laws.items()}, 2), 0)
-    features = mixed({s: law.features for s, law in laws.items()}, 1)
+    features = mixed({s: law.features * np.sqrt(law.smooth, dtype=np.float32)[..., None] for s, law in laws.items()}, 1)
     mean = mixed({s: law.mean for s, law in laws.items()}, 0)
     rough = np.maximum(mixed({s: law.rough for s, law in laws.items() if law.rough is not None}, 2), 0)
-    return replace(_exact(mean, any_law.columns, features, shares, nonlinear), against=any_law.against, rough=rough)
+    # Lengths are known exactly: features keep directions.
+    length = _lengths(features)
+    features /= np.where(length > 0, length, 1)[..., None]
+    smooth = np.where(length > 0, sum(shares.values(), start=nonlinear), 0)
+    return Logits(mean, any_law.columns, features, smooth, shares, nonlinear, against=any_law.against, rough=rough)

@@ -87,7 +87,7 @@ def test_a_rougher_mse_on_more_inputs_corrects_that_on_a_few() -> None:
     each = rng.gamma(2.0, size=(200, 3))
     columns = np.broadcast_to(np.arange(3), each.shape).copy()
     mean = np.zeros_like(each)
-    whole = Logits(mean, columns, np.sqrt(each)[:, :, None], {}, np.zeros_like(each), rough=0.4 * each)
+    whole = Logits(mean, columns, np.ones((200, 3, 1)), each, {}, np.zeros_like(each), rough=0.4 * each)
     few = whole.take(np.arange(10))
     weights = np.full(200, 1 / 200)
     factor = towards_all(few, mean[:10], whole, mean, weights, columns)

@@ -29,7 +29,8 @@ from kppstat.prediction.curve import PLACES, between
 from kppstat.prediction.distribution import corrected, of_all, scores
 from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.head import split
-from kppstat.prediction.logits import Logits, _Sketch, logits
+from kppstat.prediction.logits import Logits, logits
+from kppstat.prediction.sketch import Sketch
 from kppstat.propagate import Calibration, forward
 from tests.prediction.made import made
 
@@ -313,7 +314,7 @@ def test_the_sketch_keeps_inner_products_on_average() -> None:
     found = []
     for seed in range(3000):
         features = np.zeros((2, 64), np.float32)
-        _Sketch(64, sd, seed).add(features, "w", gradients)
+        Sketch(64, sd, seed).add(features, "w", gradients)
         found.append(features @ features.T)
     scaled = gradients * sd["w"]
     np.testing.assert_allclose(np.mean(found, axis=0), scaled @ scaled.T, rtol=0.03)
@@ -322,8 +323,9 @@ def test_the_sketch_keeps_inner_products_on_average() -> None:
 def test_drawn_scores_follow_the_law() -> None:
     """One logit pair with a known difference: P(right) is a normal probability."""
     features = np.zeros((1, 2, 8), np.float32)
-    features[0, 0, 0], features[0, 1, 1] = 1.0, 0.5
-    law = Logits(np.array([[0.4, 0.0]]), np.array([[0, 1]]), features, {}, np.zeros((1, 2)))
+    features[0, 0, 0], features[0, 1, 1] = 1.0, 1.0
+    smooth = np.array([[1.0, 0.25]])
+    law = Logits(np.array([[0.4, 0.0]]), np.array([[0, 1]]), features, smooth, {}, np.zeros((1, 2)))
     drawn = scores(law, lambda v, rows: Top1().scores(v, np.zeros(len(rows), np.int64)), 40_000)
     assert drawn.mean() == pytest.approx(0.6397, abs=0.01)  # Phi(0.4 / sqrt(1.25))
 
@@ -341,11 +343,12 @@ def test_a_part_is_brought_to_the_spread_of_the_whole() -> None:
 def test_what_all_inputs_lose_far_out_is_drawn() -> None:
     """One logit that falls with the square of a single normal: its law has that skew."""
     features = np.zeros((1, 2, 8), np.float32)
-    features[0, 0, 0] = 0.5
+    features[0, 0, 0] = 1.0
+    smooth = np.array([[0.25, 0.0]])
     along = np.zeros(8, np.float32)
     along[0] = 1
     bend = np.multiply.outer(PLACES**2 - 1, np.array([[-0.4, 0.0]])).astype(np.float32)
-    law = Logits(np.zeros((1, 2)), np.array([[0, 1]]), features, {}, np.zeros((1, 2)), along, bend)
+    law = Logits(np.zeros((1, 2)), np.array([[0, 1]]), features, smooth, {}, np.zeros((1, 2)), along, bend)
     end, t = PLACES[-1], np.linspace(-12, 12, 2_400_001)  # beyond the ends nothing bends any more
     density = np.exp(-t * t / 2) / np.sqrt(2 * np.pi) * (t[1] - t[0])
     square = density @ (np.minimum(t * t, end * end) - 1) ** 2
@@ -375,7 +378,7 @@ def test_the_bend_is_that_of_the_moved_network(classifier: tuple[Model, Dataset]
     # Where the logits go along the direction is what the features say, to first order.
     little = {n: exact[n][0] + 0.01 * s for n, s in step.items()}
     slope = (moved(little) - moved({})) / 0.01
-    assert np.corrcoef(slope.ravel(), (law.features @ along).ravel())[0, 1] > 0.98
+    assert np.corrcoef(slope.ravel(), (np.sqrt(law.smooth) * (law.features @ along)).ravel())[0, 1] > 0.98
     curved = bent(law, along, responses(step, exact, moved))
     assert curved.bend is not None
     # Between the places that were tried, the network is off a straight line by the bend.

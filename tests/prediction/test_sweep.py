@@ -54,7 +54,7 @@ def test_derivatives_at_three_sigmas_tell_those_between(few_inputs: Path) -> Non
         own, shared = law(sigma), between(nodes, sigma)
         np.testing.assert_allclose(np.sqrt(shared.var), np.sqrt(own.var), rtol=0.05)
         assert np.sqrt(shared.var).sum() == pytest.approx(np.sqrt(own.var).sum(), rel=0.005)
-        flat = [x.features.reshape(36, -1).astype(float) for x in (own, shared)]
+        flat = [(x.features * np.sqrt(x.smooth)[..., None]).reshape(36, -1) for x in (own, shared)]
         apart = flat[0] @ flat[0].T - flat[1] @ flat[1].T
         assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(flat[0] @ flat[0].T)
         assert np.abs(shared.mean - own.mean).mean() < 0.05 * np.sqrt(own.var).mean()
