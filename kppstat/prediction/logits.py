@@ -206,7 +206,7 @@ def _part(
             shares.setdefault(share.weight, np.zeros((n, turns)))[:, turn] += variance
         var = nonlinear[:, turn] + sum(v[:, turn] for v in shares.values())
         length = _lengths(found)
-        features[:, turn] = found / np.where(length > 0, length, 1)[:, None]
+        np.divide(found, np.where(length > 0, length, 1)[:, None], out=features[:, turn])
         smooth[:, turn] = np.where(length > 0, var, 0)
     return Logits(mean, columns, features, smooth, shares, nonlinear, rough=rough)
 

@@ -55,7 +55,7 @@ class Sketch:
     def add_outer(self, features: np.ndarray, weight: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Add those of derivatives that are outer products of rows (n, a) and columns (n, b), as `add` does."""
         variance = np.empty(len(rows))
-        _add(features, *map(np.ascontiguousarray, (rows, columns)), self._signed[weight], variance)
+        _add(features, np.ascontiguousarray(rows), np.ascontiguousarray(columns), self._signed[weight], variance)
         return variance
 
 
@@ -64,7 +64,7 @@ def _add(features: Any, rows: Any, columns: Any, signed: Any, variance: Any) -> 
     count, size = columns.shape[1], features.shape[1]
     for i in range(rows.shape[0]):
         into = features[i]
-        total = 0.0
+        total = np.float64(0)
         for a in range(rows.shape[1]):
             factor = rows[i, a]
             if factor == 0:  # many are, behind a rectifier

@@ -217,6 +217,9 @@ def check_product(step: Step, f: Callable[[Any, Any], Any], values: list[Any], r
         np.testing.assert_allclose((gradient * apart).reshape(n, -1).sum(1), change, atol=1e-8)
         share = (gradient**2 * values[stored.index].var).reshape(n, -1).sum(1)
         np.testing.assert_allclose(stored.square(dy, n), share, rtol=1e-8)
+        factors = None if stored.factors is None else stored.factors(dy, n)
+        if factors is not None:
+            np.testing.assert_allclose(np.einsum("na,nb->nab", *factors), gradient)
     drawn = [draw(rng, v, 400) if isinstance(v, Moments) else [v] * 400 for v in values]
     samples = np.stack([f(*pieces) for pieces in zip(*drawn, strict=True)])
     noisy = y.var > 0  # padding alone has none
@@ -348,6 +351,31 @@ def test_the_larger_of_two_normals_is_exact() -> None:
     assert chance[0][0] == pytest.approx((z[:, 0] > z[:, 1]).mean(), abs=0.005)
     slopes = np.linalg.solve(covariance, np.cov(z.T, top)[:2, 2])
     assert explained[0] == pytest.approx(slopes @ covariance @ slopes, rel=0.02)
+
+
+def test_what_lies_far_out_gives_no_subnormal_numbers() -> None:
+    """Arithmetic with them is many times slower, and they tell nothing."""
+    far = np.linspace(-60, 60, 20_001, dtype=np.float32)
+    one = np.ones_like(far)
+    relu = step_of("Relu", Moments(far, one))
+    mean, var, chance, explained = largest([far, 0 * far], [one, one], None)
+    found = [only(relu).mean, only(relu).var, relu.residual, *relu.pull([one]), mean, var, *chance, explained]
+    for values in found:
+        tiny = np.abs(np.asarray(values))
+        assert not ((tiny > 0) & (tiny < np.finfo(np.float32).tiny)).any()
+    np.testing.assert_allclose(mean, np.where(np.abs(far) > 10, np.maximum(far, 0), mean), rtol=1e-6)
+    np.testing.assert_allclose(chance[0] + chance[1], 1, rtol=1e-6)
+
+
+def test_derivatives_of_a_matrix_are_outer_products() -> None:
+    rng = np.random.default_rng(14)
+    x, w = normal(rng, (5, 3), 0.5), normal(rng, (4, 3), 0.2, shared=True)
+    (stored,) = step_of("Gemm", x, w, transB=1, alpha=0.5).stored
+    dy = rng.standard_normal((5, 4))
+    assert stored.factors is not None
+    rows, columns = stored.factors(dy, 5)
+    np.testing.assert_allclose(rows[:, :, None] * columns[:, None, :], stored.gradient(dy, 5))
+    assert stored.factors(dy, 1) is None  # rows of one input add up
 
 
 def test_the_larger_of_two_that_are_the_same_but_for_rounding_has_plain_derivatives() -> None:

@@ -30,7 +30,6 @@ from kppstat.prediction.distribution import corrected, of_all, scores
 from kppstat.prediction.fit import closest, disagreements
 from kppstat.prediction.head import split
 from kppstat.prediction.logits import Logits, logits
-from kppstat.prediction.sketch import Sketch
 from kppstat.propagate import Calibration, forward
 from tests.prediction.made import made
 
@@ -304,20 +303,6 @@ def test_the_tail_is_what_makes_probabilities(classifier: tuple[Model, Dataset])
     assert tail is not None
     assert [n.op for n in tail.nodes] == ["Softmax"]
     assert [n.op for n in head.nodes] == ["MatMul", "Relu", "MatMul"]
-
-
-def test_the_sketch_keeps_inner_products_on_average() -> None:
-    rng = np.random.default_rng(0)
-    gradients = rng.standard_normal((2, 150)).astype(np.float32)
-    gradients[1] += gradients[0]
-    sd = {"w": rng.uniform(0.5, 1, 150)}
-    found = []
-    for seed in range(3000):
-        features = np.zeros((2, 64), np.float32)
-        Sketch(64, sd, seed).add(features, "w", gradients)
-        found.append(features @ features.T)
-    scaled = gradients * sd["w"]
-    np.testing.assert_allclose(np.mean(found, axis=0), scaled @ scaled.T, rtol=0.03)
 
 
 def test_drawn_scores_follow_the_law() -> None:
