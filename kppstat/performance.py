@@ -61,6 +61,21 @@ class Performance(ABC):
         """Return the targets that the clean model itself gives, where the data has none: its outputs."""
         return outputs
 
+    def of_clean(self, outputs: np.ndarray) -> tuple[Performance, np.ndarray]:
+        """Return it ready for use on data without targets, under a name that says so, and what takes their place.
+
+        Examples
+        --------
+        >>> performance, targets = Top1().of_clean(np.array([[0.1, 0.9], [0.7, 0.5]]))
+        >>> performance.name, targets.tolist()
+        ('top-1 agreement with the clean model', [1, 0])
+        """
+        targets = self.targets_from(outputs)
+        fitted = self.fitted(outputs, targets)
+        accuracy = fitted.name.endswith("accuracy")
+        what = fitted.name.replace("accuracy", "agreement with") if accuracy else f"{fitted.name} against"
+        return replace(fitted, name=f"{what} the clean model"), targets
+
 
 @dataclass(frozen=True)
 class _OfClasses(Performance):

@@ -130,8 +130,9 @@ class Evaluator:
             The scores of the clean model.
         """
         if self.targets is None:
-            self.targets = self.performance.targets_from(clean_outputs)
-        self.performance = self.performance.fitted(clean_outputs, self.targets)
+            self.performance, self.targets = self.performance.of_clean(clean_outputs)
+        else:
+            self.performance = self.performance.fitted(clean_outputs, self.targets)
         return self.performance.scores(clean_outputs, self.targets)
 
     def normals(self, index: int, move: Move | None = None, mix: Mix = ()) -> dict[str, np.ndarray]:

@@ -87,8 +87,11 @@ class Ground:
         require_rules(self.head, {w.name for w in self.model.weights})
         self.outputs = clean_outputs(self.model, self.data) if outputs is None else outputs
         measure = performance_named(performance)
-        self.targets = measure.targets_from(self.outputs) if self.data.targets is None else self.data.targets
-        self.measure: Performance = measure.fitted(self.outputs, self.targets)
+        self.measure: Performance
+        if self.data.targets is None:
+            self.measure, self.targets = measure.of_clean(self.outputs)
+        else:
+            self.measure, self.targets = measure.fitted(self.outputs, self.data.targets), self.data.targets
         self.clean = self.measure.scores(self.outputs, self.targets)
         self.behind = logits_from(self.outputs, self.tail)
         self.sample = choice.pilot(self.behind, _SAMPLE)

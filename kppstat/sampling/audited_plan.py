@@ -56,7 +56,7 @@ class Scouts:
     def __init__(self, ledger: Ledger, p: float, budget: float, instances: int | None) -> None:
         inputs = ledger.inputs
         self._ledger, self._p = ledger, p
-        self._look = min(_LOOK, max(8, inputs // 16))
+        self._look = min(_LOOK, max(16, inputs // 64))
         count = min(max(_BELOW / p, _LEAST), _MOST, 1 + _SHARE * budget * inputs / self._look)
         if instances is not None:
             count = min(count, max(instances // 8, min(instances, 100)))

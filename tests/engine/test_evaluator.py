@@ -119,6 +119,7 @@ def test_without_targets_agreement_with_the_clean_model(tmp_path: Path) -> None:
         ev(Task(0))
     clean = ev.outputs(None)
     assert (ev.fit(clean) == 1).all()
+    assert ev.performance.name == "top-1 agreement with the clean model"
     expected = ev.outputs(4).argmax(axis=1) == clean.argmax(axis=1)
     assert np.array_equal(ev(Task(4)).scores, expected)
     assert 0 < expected.mean() < 1
