@@ -10,8 +10,7 @@ instances are looked at in part comes on top.
     python -m benchmarks.tilted_replay --replay FOLDER [--repetitions 40] [--case 0 1 2 3]
 
 Writes benchmarks/results/tilted_replay.csv, a row for each repetition; what is there was made with ``--case 0 2`` and
-24 repetitions, the noise-trained LeNet with 12 at k = 0.1, the small ResNet at sigma 0.02 with ``--case 0``, when the
-first wave was still audited for hidden failures, and failing was what the surrogate took for the percentile.
+24 repetitions, the noise-trained LeNet with 12 at k = 0.1, the small ResNet at sigma 0.02 with ``--case 0``.
 With ``--guarantee anytime`` instances are audited, audited sampling without tilting runs beside it with that guarantee,
 and the rows go to benchmarks/results/tilted_anytime.csv; what is there was made with ``--case 0 2`` and 20 repetitions,
 the small ResNet at sigma 0.02 with ``--case 0`` and 10, before the noise of looks was believed as computed; it and the
