@@ -9,8 +9,8 @@ processor times is measured.
 
     python -m benchmarks.efficiency --replay FOLDER [FOLDER ...] [--repetitions 20] [--real]
 
-Writes benchmarks/results/efficiency.csv, a row for each setting with medians over the repetitions. There those of PP-OCR
-at sigma 0.02 are from when scouts looked at 64 of its 2,000 inputs, not 31.
+Writes benchmarks/results/efficiency.csv, a row for each setting with medians over the repetitions. Those of PP-OCR at
+sigma 0.02 there are from when scouts looked at 64 of its 2,000 inputs, not 31.
 """
 
 from __future__ import annotations
