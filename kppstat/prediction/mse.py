@@ -26,7 +26,8 @@ def mse(law: Logits, intended: np.ndarray) -> float:
 
     Examples
     --------
-    >>> law = Logits(np.array([[1.5]]), np.array([[0]]), np.array([[[0.1, 0.2]]]), {}, np.zeros((1, 1)))
+    >>> one, none = np.ones((1, 1)), np.zeros((1, 1))
+    >>> law = Logits(1.5 * one, np.array([[0]]), np.array([[[0.6, 0.8]]]), 0.05 * one, {}, none)
     >>> round(mse(law, np.array([[1.0]])), 6)
     0.3
     """
