@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.special import ndtri
 
 from kppstat.prediction.curve import PLACES, between
-from kppstat.prediction.fit import kurtosis
 from kppstat.prediction.logits import Logits
 
 DRAWS = 4096
@@ -29,26 +28,17 @@ def scores(
     draws : int
     seed : int
     """
-    n, turns, r = law.features.shape
-    outputs = law.mean.shape[1]
+    n, outputs = law.mean.shape
     places = (law.columns + outputs * np.arange(n)[:, None]).reshape(-1)
     followed = np.flatnonzero(law.followed)
-    flat = law.features.reshape(n * turns, r)[followed]
-    flat *= np.sqrt(law.smooth, dtype=np.float32).reshape(-1, 1)[followed]
+    flat = _rows(law)
     moving, middle = places[followed], law.mean.astype(np.float32).reshape(-1)
     bends = np.zeros((len(PLACES), len(middle)), np.float32)
     if law.bend is not None:
         bends[:, places] = law.bend.reshape(len(law.bend), -1)
-    rng = np.random.default_rng([seed, 1])
-    basis = _leading(flat, rng)
-    half = -(-draws // 2)
-    spread_out = _stratified(basis.shape[1], half, rng)
-    at_once = max(1, min(half, _AT_ONCE // max(2 * n * outputs, 1)))
     parts = []
-    for begin in range(0, half, at_once):
-        count = min(at_once, half - begin)
-        z = rng.standard_normal((r, count), dtype=np.float32)
-        z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
+    for z in _normals(law, flat, draws, seed):
+        count = z.shape[1]
         # An instance and its mirror image, which is as likely.
         at = np.zeros(2 * count) if law.along is None else np.concatenate([law.along @ z, -law.along @ z])
         values = between(at).astype(np.float32) @ bends
@@ -59,6 +49,46 @@ def scores(
         rows = np.broadcast_to(np.arange(n), (2 * count, n)).reshape(-1)
         parts.append(score(values.reshape(2 * count * n, outputs), rows).reshape(2 * count, n))
     return np.concatenate(parts)[:draws]
+
+
+def coordinates(law: Logits, along: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Return where the instances that `scores` draws lie along directions, shape (draws, count).
+
+    Parameters
+    ----------
+    law, draws, seed
+        As for `scores`.
+    along : ndarray, shape (r, count)
+        Directions in the space of the features.
+    """
+    parts = []
+    for z in _normals(law, _rows(law), draws, seed):
+        at = z.T @ along
+        parts += [at, -at]
+    return np.concatenate(parts)[:draws]
+
+
+def _rows(law: Logits) -> np.ndarray:
+    """Return the features of the logits that are followed, as long as their standard deviations."""
+    followed = np.flatnonzero(law.followed)
+    flat = law.features.reshape(-1, law.features.shape[2])[followed]
+    flat *= np.sqrt(law.smooth, dtype=np.float32).reshape(-1, 1)[followed]
+    return flat
+
+
+def _normals(law: Logits, flat: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the normals of half of the instances drawn, some at a time, shape (r, count); the others mirror them."""
+    n, outputs = law.mean.shape
+    rng = np.random.default_rng([seed, 1])
+    basis = _leading(flat, rng)
+    half = -(-draws // 2)
+    spread_out = _stratified(basis.shape[1], half, rng)
+    at_once = max(1, min(half, _AT_ONCE // max(2 * n * outputs, 1)))
+    for begin in range(0, half, at_once):
+        count = min(at_once, half - begin)
+        z = rng.standard_normal((flat.shape[1], count), dtype=np.float32)
+        z += basis @ (spread_out[:, begin : begin + count] - basis.T @ z)
+        yield z
 
 
 def _leading(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -108,42 +138,26 @@ def of_all(
         What a guess for every input says that the chosen ones miss of the mean change.
     """
     changes = (drawn - clean) @ weights
-    each = drawn.var(axis=0, ddof=1)
-    variance = changes.var(ddof=1)
-    shared = max(variance - float(weights**2 @ each), 0.0)
-    wanted = shared + float(weights @ each) / total
+    variance, each = changes.var(ddof=1), drawn.var(axis=0, ddof=1)
+    wanted = shared(variance, each, weights) + float(weights @ each) / total
     factor = np.sqrt(wanted / variance) if variance > 0 else 0.0
     return np.clip(level + shift + changes.mean() + factor * (changes - changes.mean()), low, high)
 
 
-def corrected(
-    drawn: np.ndarray, there: np.ndarray, seen: np.ndarray, low: float, high: float, doubt: float
-) -> np.ndarray:
-    """Return drawn performances with mean and spread corrected by what instances show on a few inputs.
-
-    The mean is what they show. Spread they tell less well: it moves towards theirs by the share ``d^2 / (d^2 + e^2)``
-    of the way, where d is `doubt` and e the relative standard error of a standard deviation from so many instances,
-    ``e^2 = (kurtosis - 1) / (4 m)``. That is the posterior mean of the log of the spread, if the spread of the law is
-    off by a normal relative error of the standard deviation d (Gelman et al., Bayesian Data Analysis, section 2.5).
+def shared(variance: float, each: np.ndarray, weights: np.ndarray) -> float:
+    """Return what inputs have in common of the variance of a weighted sum of scores: their covariances.
 
     Parameters
     ----------
-    drawn : ndarray, shape (draws,)
-    there, seen : ndarray, shape (draws,) and (m,)
-        Performances by a few inputs only: drawn ones, and those of instances.
-    low, high : float
-        Bounds of the performance.
-    doubt : float
-        By how much the spread of the law may be off, relative; infinite, and the spread is that of the instances.
+    variance : float
+        Of the weighted sum over instances.
+    each : ndarray, shape (n,)
+        Variance of the score of each input.
+    weights : ndarray, shape (n,)
 
     Examples
     --------
-    >>> drawn, there, seen = np.array([0.4, 0.6]), np.array([0.5, 0.6]), np.array([0.4, 0.6])
-    >>> [corrected(drawn, there, seen, 0, 1, doubt).round(3).tolist() for doubt in (0, np.inf)]
-    [[0.35, 0.55], [0.25, 0.65]]
+    >>> round(shared(0.26, np.ones(4), np.full(4, 0.25)), 6)
+    0.01
     """
-    ours, theirs = float(there.std(ddof=1)), float(seen.std(ddof=1))
-    error = np.sqrt((max(kurtosis(there), kurtosis(seen)) - 1) / (4 * len(seen)))
-    trust = 1 / (1 + (error / doubt) ** 2) if doubt > 0 else 0.0
-    factor = (theirs / ours) ** trust if ours > 0 else 1.0
-    return np.clip(drawn.mean() + seen.mean() - there.mean() + factor * (drawn - drawn.mean()), low, high)
+    return max(float(variance) - float(weights**2 @ each), 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 _CERTAIN = 3.0  # standard errors from which on they disagree
 
 
-def disagreements(predicted: np.ndarray, seen: np.ndarray, weights: np.ndarray) -> list[str]:
+def disagreements(predicted: np.ndarray, seen: np.ndarray, weights: np.ndarray, stands_for: np.ndarray) -> list[str]:
     """Compare drawn scores with those of instances on the same inputs; say where they differ by more than chance.
 
     Mean and spread of the weighted scores are compared. Chance is that of the wider law, with the kurtosis that heavy
@@ -21,36 +21,41 @@ def disagreements(predicted: np.ndarray, seen: np.ndarray, weights: np.ndarray) 
     seen : ndarray, shape (instances, n)
     weights : ndarray, shape (n,)
         What each input stands for.
+    stands_for : ndarray, shape (instances,)
+        What each instance stands for; they sum to one. They tell as much as ``1 / sum of squares`` equal ones (Kish,
+        Survey Sampling, 1965, section 11.7).
 
     Examples
     --------
     >>> steady, wild = np.ones((100, 4)), (np.arange(1200).reshape(300, 4) % 5 < 4).astype(float)
-    >>> disagreements(wild, wild[:100], np.ones(4))
+    >>> alike = np.full(100, 0.01)
+    >>> disagreements(wild, wild[:100], np.ones(4), alike)
     []
-    >>> disagreements(wild, steady, np.ones(4))[0]
+    >>> disagreements(wild, steady, np.ones(4), alike)[0]
     '100 instances have a mean performance of 1 on 4 inputs, for which 0.8 is predicted'
     """
     share = weights / weights.sum()
     ours, theirs = predicted @ share, seen @ share
-    count = len(theirs)
-    spread = max(ours.std(ddof=1), theirs.std(ddof=1))
+    count = 1 / float((stands_for**2).sum())
+    mean, own_spread, own_kurtosis = moments(theirs, stands_for)
+    own_spread *= np.sqrt(count / max(count - 1, 1))
+    usual = float(ours.std(ddof=1))
+    spread = max(usual, own_spread)
     where = f"on {len(weights)} inputs, for which"
     notes = []
-    if abs(ours.mean() - theirs.mean()) > _CERTAIN * spread / np.sqrt(count) + 1e-9:
+    if abs(ours.mean() - mean) > _CERTAIN * spread / np.sqrt(count) + 1e-9:
         notes.append(
-            f"{count} instances have a mean performance of {theirs.mean():.4g} {where} {ours.mean():.4g} is predicted"
+            f"{len(seen)} instances have a mean performance of {mean:.4g} {where} {ours.mean():.4g} is predicted"
         )
-    heavy = max(kurtosis(ours), kurtosis(theirs))
-    difference = abs(ours.std(ddof=1) - theirs.std(ddof=1))
+    heavy = max(moments(ours, np.full(len(ours), 1 / len(ours)))[2], own_kurtosis)
     # A single input that flips in one of few instances is no evidence.
-    if difference > _CERTAIN * spread / 2 * np.sqrt((heavy - 1) / count) + share.max() / np.sqrt(count):
-        notes.append(
-            f"{count} instances spread by {theirs.std(ddof=1):.3g} {where} {ours.std(ddof=1):.3g} is predicted"
-        )
+    chance = _CERTAIN * spread / 2 * np.sqrt((heavy - 1) / count) + share.max() / np.sqrt(count)
+    if abs(usual - own_spread) > chance:
+        notes.append(f"{len(seen)} instances spread by {own_spread:.3g} {where} {usual:.3g} is predicted")
     return notes
 
 
-def closest(variants: Iterable[np.ndarray], seen: np.ndarray) -> int:
+def closest(variants: Iterable[np.ndarray], seen: np.ndarray, stands_for: np.ndarray) -> int:
     """Return which of several laws has the mean score of each input closest to that of instances.
 
     Parameters
@@ -58,12 +63,21 @@ def closest(variants: Iterable[np.ndarray], seen: np.ndarray) -> int:
     variants : iterable of ndarray, shape (draws, n)
         Scores drawn from each.
     seen : ndarray, shape (instances, n)
+    stands_for : ndarray, shape (instances,)
+        What each instance stands for; they sum to one.
     """
-    return int(np.argmin([((drawn.mean(axis=0) - seen.mean(axis=0)) ** 2).sum() for drawn in variants]))
+    wanted = stands_for @ seen
+    return int(np.argmin([((drawn.mean(axis=0) - wanted) ** 2).sum() for drawn in variants]))
 
 
-def kurtosis(values: np.ndarray) -> float:
-    """Return the fourth central moment over the square of the second; 3, as of a normal law, where nothing varies."""
-    apart = values - values.mean()
-    square = float((apart**2).mean())
-    return float((apart**4).mean()) / square**2 if square > 0 else 3.0
+def moments(values: np.ndarray, stands_for: np.ndarray) -> tuple[float, float, float]:
+    """Return mean, standard deviation and kurtosis, which counts as 3, as of a normal law, where nothing varies.
+
+    Examples
+    --------
+    >>> moments(np.array([1.0, -1.0]), np.array([0.5, 0.5]))
+    (0.0, 1.0, 1.0)
+    """
+    mean = float(stands_for @ values)
+    square = float(stands_for @ (values - mean) ** 2)
+    return mean, float(np.sqrt(square)), float(stands_for @ (values - mean) ** 4) / square**2 if square > 0 else 3.0

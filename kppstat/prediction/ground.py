@@ -13,18 +13,20 @@ import numpy as np
 from kppstat.array import to_numpy
 from kppstat.data import Dataset
 from kppstat.data import load as load_data
-from kppstat.engine import Evaluator
+from kppstat.engine import Evaluator, Move
 from kppstat.errors import SettingError
 from kppstat.noise import Variation
 from kppstat.onnx_io import Model, load
 from kppstat.performance import Performance, Top1, performance_named
-from kppstat.prediction import bend, choice
-from kppstat.prediction.distribution import scores
+from kppstat.prediction import choice
+from kppstat.prediction.directions import Principal, answers, principal
+from kppstat.prediction.distribution import coordinates, scores
 from kppstat.prediction.head import logits_from, split
 from kppstat.prediction.logits import TOGETHER, Logits, logits
 from kppstat.prediction.pilot import FIRST, INSTANCES, PILOT, clean_outputs, instances, outputs_of, require_usable
 from kppstat.propagate import Calibration, calibrate, forward
 from kppstat.propagate.moments import require_rules
+from kppstat.stats.directions import Directions
 
 _SAMPLE = 96  # inputs, evenly chosen, on which the law of all logits is followed
 _MOST, _RIVALS = 10, 9  # logits of an input that are followed: in general, and besides the one that leads
@@ -118,11 +120,25 @@ class Ground:
         self.passes += INSTANCES * len(self._first)
         return Pilot(float(np.sqrt(np.stack(leads).var(axis=0, ddof=1).mean())), calibration)
 
-    def watched(self, variation: Variation, rows: np.ndarray, numbers: range) -> np.ndarray:
-        """Return the scores of these inputs in further pilot instances, shape (instances, n)."""
+    def watched(
+        self,
+        variation: Variation,
+        rows: np.ndarray,
+        numbers: range,
+        directions: Directions | None = None,
+        places: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the scores of these inputs in further pilot instances, shape (instances, n).
+
+        Instances are moved along the directions to the places, shape (instances, count), if these are given.
+        """
         evaluator = Evaluator(self.model, variation, self.data, self.measure, seed=self.seed)
-        first = FIRST + INSTANCES
-        found = [self.measure.scores(evaluator.outputs(first + i, rows), self.targets[rows]) for i in numbers]
+        evaluator.directions = directions
+        found = []
+        for i, number in enumerate(numbers):
+            move = None if directions is None or places is None else Move(places[i], directions.digest)
+            outputs = evaluator.run(evaluator.session(FIRST + INSTANCES + number, move=move), rows)
+            found.append(self.measure.scores(outputs, self.targets[rows]))
         self.passes += len(numbers) * len(rows)
         return np.stack(found)
 
@@ -211,16 +227,39 @@ class Ground:
         found = [to_numpy(forward(self.head, self.data.batch(g), weights)[name]).reshape(len(g), -1) for g in groups]
         return np.concatenate(found)[: len(rows)]
 
-    def direction(
-        self, evenly: Logits, weights: Weights, calibration: Calibration | None
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def together(self, evenly: Logits, weights: Weights, calibration: Calibration | None) -> Principal:
         """Return the direction in which the logits of the sample, whose law this is, move most together."""
-        padded = self._padded(self.sample)
-        self.passes += len(padded) * (_MOMENTS + _BACK)
-        places = np.resize(np.arange(len(self.sample)), len(padded))
+        return self._principal(evenly, np.ones(evenly.smooth.shape), self.sample, weights, calibration, 1)
+
+    def towards_errors(
+        self, law: Logits, rows: np.ndarray, shares: np.ndarray, weights: Weights, calibration: Calibration, count: int
+    ) -> Principal:
+        """Return the directions in which the answers to these inputs, whose law this is, change most together."""
+        return self._principal(law, answers(law, shares), rows, weights, calibration, count)
+
+    def _principal(
+        self,
+        law: Logits,
+        emphasis: np.ndarray,
+        rows: np.ndarray,
+        weights: Weights,
+        calibration: Calibration | None,
+        count: int,
+    ) -> Principal:
+        padded = self._padded(rows)
+        self.passes += len(padded) * (_MOMENTS + _BACK * count)
+        places = np.resize(np.arange(len(rows)), len(padded))
         inputs, whole = self.data.batch(padded), self.data.whole
-        return bend.direction(
-            evenly.take(places), self.head, inputs, weights, calibration, whole=whole, size=self._size
+        return principal(
+            law.take(places),
+            emphasis[places],
+            self.head,
+            inputs,
+            weights,
+            calibration,
+            count=count,
+            whole=whole,
+            size=self._size,
         )
 
     def scores(self, law: Logits, rows: np.ndarray, draws: int) -> np.ndarray:
@@ -233,6 +272,10 @@ class Ground:
             return self.measure.scores(values, self.targets[rows[places]])
 
         return scores(law, score, draws, self.seed)
+
+    def places(self, law: Logits, along: np.ndarray, draws: int) -> np.ndarray:
+        """Return where the same drawn instances lie along directions of the features, shape (draws, count)."""
+        return coordinates(law, along, draws, self.seed)
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         """Fill up to whole batches, where the model takes no others."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from kppstat.errors import ModelError, SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance, Top1
-from kppstat.prediction.bend import bent, responses
-from kppstat.prediction.distribution import DRAWS, corrected, of_all
-from kppstat.prediction.fit import closest, disagreements
+from kppstat.prediction.checked import Followed, Laws, checked
+from kppstat.prediction.distribution import DRAWS
+from kppstat.prediction.far import usable
 from kppstat.prediction.gradients import kpp_gradients
 from kppstat.prediction.ground import Ground, Pilot, Weights
 from kppstat.prediction.head import split
@@ -28,13 +28,7 @@ from kppstat.prediction.result import Prediction, percentile
 from kppstat.propagate import without_rule
 
 _SLOPES = 256  # inputs whose margins are differentiated
-_INSTANCES = 128  # on which the law is checked
-_WATCHED, _MOST_WATCHED, _CHECK = 64, 256, 3.3  # followed inputs for that: as many as so many evaluations allow
-_CORRECTING, _FEW = 512, 256  # instances, and followed inputs, that correct a prediction
-_DEEP = 0.06  # of the range of the performance: where the mean falls by more, no law is close enough by itself
-_ERROR = 0.05  # of the spread of the law there, relative: root mean square in five falls of 6 to 9 points
-_SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
-_FITTING = 1024  # draws for each trial
+_DIRECTIONS, _ANSWERS = 8, 128  # in which instances are placed, and inputs that tell them
 _FAR = 3.0  # standard deviations; rivals that are further behind never come first
 _HELPS = 0.1  # of the largest cost: deviations of a tensor hardly ever raise the KPP by as much
 _BENT = 0.4  # share of the variance that is nonlinear, above which the prediction is not trusted
@@ -62,9 +56,9 @@ def predict(
     the adjoint, the bend from the network moved along that direction. The adjoint takes each activation at its mean
     slope under the noise (statistical linearisation), not at the intended weights, so it belongs to one sigma;
     `kppstat.prediction.predict_sweep` says how several share it.
-    Instances drawn from that law give the distribution of performance. A few sampled instances on some of the inputs
-    check it. Where they contradict it, or the mean falls far, more of them correct mean and spread: the spread only as
-    far as they tell it better than the law, unless they contradict that. The notes say so.
+    Instances drawn from that law give the distribution of performance. A few sampled instances on some of the inputs,
+    more of them where failures are expected, check it. Where they differ from it, or the KPP is far off, more of them
+    correct it: by how far out they lie, in mean and in spread. The notes say so.
 
     Parameters
     ----------
@@ -151,16 +145,6 @@ class Question:
             )
 
 
-class Laws(Protocol):
-    """The law of the logits of the evenly chosen and of the followed inputs at one device variation."""
-
-    def evenly(self) -> Logits:
-        """Return the law of all logits of the evenly chosen inputs."""
-
-    def chosen(self, calibrated: bool) -> Logits:
-        """Return that of the leads of the followed inputs, with correlations inside the network corrected or not."""
-
-
 class OwnLaws:
     """Laws at one device variation, from its own derivatives; computed when asked for, once."""
 
@@ -194,21 +178,34 @@ def alone(
     rows, shares = ground.chosen([pilot.spread], question.inputs)
     laws = OwnLaws(ground, weights, pilot, rows, _FAR)
     begun = time.monotonic()
-    evenly = laws.evenly()
+    laws.evenly()
     if tell is not None:
         tell((time.monotonic() - begun) * len(rows) / len(ground.sample))
-    along, step = ground.direction(evenly, weights, pilot.calibration)
-    return finished(ground, variation, question, pilot.spread, laws, (rows, shares), (along, step))
+    followed = follow(ground, variation, question, pilot, laws, rows, shares)
+    return finished(ground, variation, question, pilot.spread, laws, followed)
 
 
-def finished(
+def follow(
     ground: Ground,
     variation: Variation,
     question: Question,
-    spread: float,
+    pilot: Pilot,
     laws: Laws,
-    chosen: tuple[np.ndarray, np.ndarray],
-    direction: tuple[np.ndarray, dict[str, np.ndarray]],
+    rows: np.ndarray,
+    shares: np.ndarray,
+) -> Followed:
+    """Return the followed inputs with the directions in which their logits move."""
+    weights = ground.moments(variation)
+    together = ground.together(laws.evenly(), weights, pilot.calibration)
+    some, part = ground.chosen([pilot.spread], _ANSWERS, among=rows)
+    count = usable(ground.model, variation, question.draws, _DIRECTIONS)
+    law = laws.chosen(True).take(some)
+    errors = ground.towards_errors(law, rows[some], part * shares[some], weights, pilot.calibration, count)
+    return Followed(rows, shares, together, errors)
+
+
+def finished(
+    ground: Ground, variation: Variation, question: Question, spread: float, laws: Laws, followed: Followed
 ) -> Prediction:
     """Return the prediction that follows from the laws; what it cost is left open.
 
@@ -218,48 +215,13 @@ def finished(
     spread : float
         Standard deviation of the lead over instances.
     laws : Laws
-    chosen : tuple of ndarray
-        Inputs that are followed, and how much each stands for.
-    direction : tuple
-        Along which logits bend: in the space of the features, and as a change of weights by one standard deviation.
+    followed : Followed
     """
-    rows, shares = chosen
-    along, step = direction
+    rows, shares = followed.rows, followed.shares
     model, measure, seed, total = ground.model, ground.measure, ground.seed, len(ground.data)
     weights, constants = ground.moments(variation), model.graph.constants
-
-    found = responses(step, weights, lambda other: ground.answers(rows, other)) if step else None
-
-    def law_of(calibrated: bool, nonlinear: float) -> Logits:
-        law = laws.chosen(calibrated).with_nonlinear(nonlinear)
-        return law if found is None else bent(law, along, found)
-
-    level, low, high = float(ground.clean.mean()), measure.low, measure.high
-
-    def of_everything(scores_there: np.ndarray) -> np.ndarray:
-        missed = ground.missed(spread, rows, shares, scores_there.mean(axis=0) - ground.clean[rows])
-        return of_all(scores_there, ground.clean[rows], shares, level, total, low, high, missed)
-
-    drawn = ground.scores(law_of(True, 1.0), rows, question.draws)
-    watched = max(_WATCHED, min(_MOST_WATCHED, int(_CHECK * total / _INSTANCES)))
-    some, part = ground.chosen([spread], watched, among=rows)
-    seen = ground.watched(variation, rows[some], range(_INSTANCES))
-    doubts, remarks = disagreements(drawn[:, some], seen, part * shares[some]), []
-    if doubts:
-        # A network that contradicts the usual law is not to be trusted to any variant of it. The closest gives the
-        # shape. (Choosing always would add the chance of the few instances.)
-        variants = [(c, share) for c in (True, False) for share in _SHARES]
-        best = closest((ground.scores(law_of(*v).take(some), rows[some], _FITTING) for v in variants), seen)
-        drawn = ground.scores(law_of(*variants[best]), rows, question.draws)
-    performances = of_everything(drawn)
-    if doubts or level - float(performances.mean()) > _DEEP * (high - low):
-        few, part = ground.chosen([spread], _FEW, among=rows)
-        more = ground.watched(variation, rows[few], range(_INSTANCES, _INSTANCES + _CORRECTING))
-        by_few = ground.clean[rows[few]], len(rows) * part * shares[few], level, total, low, high
-        there, seen = of_all(drawn[:, few], *by_few), of_all(more, *by_few)
-        performances = corrected(performances, there, seen, low, high, math.inf if doubts else _ERROR)
-        what = "mean and spread are corrected" if doubts else "the mean is corrected, and the spread in part,"
-        remarks.append(f"{what} by {len(more)} instances on {len(few)} inputs")
+    found = checked(ground, variation, spread, laws, followed, question.draws, question.k)
+    performances, doubts = found.values, list(found.doubts)
     evenly = laws.evenly()
     curved = float(evenly.nonlinear.sum() / max(float(evenly.var.sum()), 1e-300))
     if curved > _BENT:
@@ -269,30 +231,8 @@ def finished(
     alone = mse_by_weight(evenly, intended, weights, constants, lambda other: ground.moved(ground.sample, other))
     cost: Mapping[str, float] = {}
     if question.sensitivity:
-        slopes = kpp_gradients(
-            model,
-            variation,
-            ground.data,
-            question.k,
-            inputs=min(question.inputs, _SLOPES),
-            seed=seed,
-            outputs=ground.outputs,
-        )
-        ground.passes += round((slopes.evaluations - 1) * total)
-        cost = slopes.cost
-        wild = [n for n, c in cost.items() if not abs(c) <= 1]
-        if wild:
-            raise ModelError(
-                f"the sensitivity to {', '.join(wild)} cannot be told: its derivatives overflow",
-                where="--sensitivity",
-                remedy="Leave it out: shares in the variance of the logits are told without",
-            )
-        helped = [n for n, c in cost.items() if c < -_HELPS * max(cost.values())]
-        if helped:
-            doubts.append(
-                f"deviations of {', '.join(helped)} seem to raise the KPP, which they hardly ever do: "
-                "do not rely on what single tensors cost"
-            )
+        cost, doubt = _costs(ground, variation, question)
+        doubts += doubt
     sign = -1.0 if measure.loss else 1.0
     by_weight = _shares(evenly)
     return Prediction(
@@ -302,13 +242,13 @@ def finished(
         sd=float(performances.std(ddof=1)),
         mse=factor * mse(evenly, intended),
         mse_by_weight={name: factor * value for name, value in alone.items()},
-        clean=sign * level,
+        clean=sign * float(ground.clean.mean()),
         values=sign * performances,
         by_weight={n: v for n, v in by_weight.items() if n},
         nonlinear=by_weight[""],
         cost=cost,
         trusted=not doubts,
-        notes=(*doubts, *remarks),
+        notes=(*doubts, *found.remarks),
         evaluations=0.0,
         inputs=len(rows),
         total=total,
@@ -316,7 +256,7 @@ def finished(
         noise=variation.to_dict(),
         performance=measure.name,
         loss=measure.loss,
-        fraction=(low, high) == (0.0, 1.0),
+        fraction=(measure.low, measure.high) == (0.0, 1.0),
         seed=seed,
         seconds=0.0,
         model_sha256=model.sha256,
@@ -329,3 +269,37 @@ def _shares(law: Logits) -> dict[str, float]:
     total = float(law.var.sum())
     parts = {**dict(sorted(law.by_weight.items())), "": law.nonlinear}
     return {n: float(v.sum()) / total if total > 0 else 0.0 for n, v in parts.items()}
+
+
+def _costs(ground: Ground, variation: Variation, question: Question) -> tuple[Mapping[str, float], list[str]]:
+    """Return what each tensor costs, and which of these costs are doubtful.
+
+    Raises
+    ------
+    ModelError
+        If derivatives overflow.
+    """
+    slopes = kpp_gradients(
+        ground.model,
+        variation,
+        ground.data,
+        question.k,
+        inputs=min(question.inputs, _SLOPES),
+        seed=ground.seed,
+        outputs=ground.outputs,
+    )
+    ground.passes += round((slopes.evaluations - 1) * len(ground.data))
+    wild = [n for n, c in slopes.cost.items() if not abs(c) <= 1]
+    if wild:
+        raise ModelError(
+            f"the sensitivity to {', '.join(wild)} cannot be told: its derivatives overflow",
+            where="--sensitivity",
+            remedy="Leave it out: shares in the variance of the logits are told without",
+        )
+    helped = [n for n, c in slopes.cost.items() if c < -_HELPS * max(slopes.cost.values())]
+    if not helped:
+        return slopes.cost, []
+    return slopes.cost, [
+        f"deviations of {', '.join(helped)} seem to raise the KPP, which they hardly ever do: "
+        "do not rely on what single tensors cost"
+    ]

@@ -14,10 +14,11 @@ from kppstat.data import Dataset
 from kppstat.errors import SettingError
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model
+from kppstat.prediction.checked import Laws
 from kppstat.prediction.distribution import DRAWS
 from kppstat.prediction.ground import Ground
 from kppstat.prediction.logits import Logits, between
-from kppstat.prediction.predict import Laws, OwnLaws, Question, alone, finished
+from kppstat.prediction.predict import OwnLaws, Question, alone, finished, follow
 from kppstat.prediction.result import Prediction
 
 NODES = 3  # sigmas at which derivatives are taken
@@ -117,13 +118,12 @@ def _shared(ground: Ground, sigmas: Sequence[float], nodes: tuple[float, ...], q
     chosen = ground.chosen([spreads[s] for s in dict.fromkeys(sigmas) if s > 0], question.inputs)
     own = {s: OwnLaws(ground, weights[s], pilots[s], chosen[0]) for s in nodes}
     middle = nodes[len(nodes) // 2]
-    along, step = ground.direction(own[middle].evenly(), weights[middle], pilots[middle].calibration)
+    followed = follow(ground, varied[middle], question, pilots[middle], own[middle], *chosen)
 
     def at(s: float) -> Prediction:
         if s == 0:
             return alone(ground, varied[s], question)
         laws: Laws = own[s] if s in own else _Between(own, s)
-        longer = {w: x * (s / middle) for w, x in step.items()}
-        return finished(ground, varied[s], question, spreads[s], laws, chosen, (along, longer))
+        return finished(ground, varied[s], question, spreads[s], laws, followed)
 
     return [at(s) for s in sigmas]
