@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from kppstat import __version__
+from kppstat.cli.console import give_up_stdout
 from kppstat.errors import KppstatError
 
 BAD_INPUT, AT_BUDGET, INTERRUPTED = 2, 3, 130
@@ -51,6 +52,9 @@ def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; an error the user can put right is one line on stderr."""
     # A scheduler that ends the job gets the interval valid so far, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Python has none where the caller has closed them.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(sys.argv[1:] if tokens is None else tokens))
 
 
@@ -67,12 +71,12 @@ def run(tokens: Sequence[str]) -> int:
         _say("interrupted before there was a result")
         return INTERRUPTED
     except BrokenPipeError:
-        _give_up_output()
+        give_up_stdout()
         return 0  # the reader of our output has seen enough
     except OSError as e:
         if e.errno != errno.ENOSPC:
             raise
-        _give_up_output()
+        give_up_stdout()
         return _fail(f"the answer cannot be written ({e.strerror}). Make room on the disk")
     return code if isinstance(code, int) else 0
 
@@ -83,10 +87,5 @@ def _fail(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)
-
-
-def _give_up_output() -> None:
-    """Point stdout nowhere, so that Python does not stumble at exit over what is left in it."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # stderr may be full, too
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(message)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from kppstat.cli.console import exact_lines, plain_table, write_json
+from kppstat.cli.console import Answer, exact_lines, plain_table, write_json
+from kppstat.cli.outputs import check_outputs
 from kppstat.onnx_io import load
 
 
@@ -33,6 +33,7 @@ def check(
     from kppstat.prediction.predict import predictable
     from kppstat.propagate import describe, unsupported
 
+    check_outputs(model, json=json)
     loaded = load(model, fold_batch_norm=fold_batch_norm)
     missing = unsupported(loaded.graph)
     unpredicted = predictable(loaded)
@@ -52,7 +53,7 @@ def check(
         write_json(facts, json)
         if json == "-":
             return
-    out = Console(highlight=False, soft_wrap=True)
+    out = Answer(highlight=False, soft_wrap=True)
     out.print(f"[bold]{loaded.path.name}[/]  sha256 {loaded.sha256[:16]}  {len(loaded.graph.nodes)} nodes")
     for kind, ports in (("input", loaded.graph.inputs), ("output", loaded.graph.outputs)):
         for port in ports:

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli import AT_BUDGET, INTERRUPTED
-from kppstat.cli.console import duration, err, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.console import Whole, duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.noise import read, variation_of
 from kppstat.sampling.compare import Comparison, compare_states
 from kppstat.sampling.question import Question, read_half_width, read_time
@@ -27,14 +27,14 @@ def compare(
     data: str | None = None,
     performance: str = "top-1",
     confidence: float = 0.95,
-    half_width: str | None = None,
+    half_width: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     method: Literal["auto", "mc", "audited"] = "auto",
     max_evaluations: float | None = None,
-    max_time: str | None = None,
-    seed: int = 0,
+    max_time: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    seed: Whole = 0,
     noise_file: Path | None = None,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Whole | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -81,7 +81,9 @@ def compare(
     quiet
         Say nothing but the answer.
     """
-    check_outputs(json=json)
+    models = [first, second, *more]
+    for model in models:
+        check_outputs(model, data, noise_file, json=json)
     question = Question(
         k=k,
         confidence=confidence,
@@ -92,7 +94,6 @@ def compare(
         seed=seed,
     )
     variation = variation_of(sigma, None if noise_file is None else read(noise_file))
-    models = [first, second, *more]
     result: Comparison | None = None
     with live(quiet=quiet) as show:
         for states, finished in compare_states(
@@ -111,17 +112,17 @@ def compare(
             )
             show(Text("   ".join(parts), overflow="ellipsis", no_wrap=True))
     assert result is not None
-    if json != "-":
-        print(result.summary())
-        if not quiet:
-            _print(result)
-    write_json(result.to_dict(), json)
+    told = result.to_dict()
+    write_each(lambda: _print(result, quiet=quiet) if json != "-" else None, lambda: write_json(told, json))
     if any(state.phase == STOPPED for state in states):
         return INTERRUPTED
     return 0 if all(d.told_apart for d in result.differences) else AT_BUDGET
 
 
-def _print(result: Comparison) -> None:
+def _print(result: Comparison, *, quiet: bool) -> None:
+    print(result.summary())
+    if quiet:
+        return
     table = plain_table("model", ">KPP", "interval", ">clean", ">instances", ">evaluations")
     for e in result.estimates:
         interval = f"[{e.show(e.ci_low)}, {e.show(e.ci_high)}]"
@@ -130,6 +131,6 @@ def _print(result: Comparison) -> None:
         )
     err.print(table)
     err.print(
-        f"{100 * result.confidence:g} % for all intervals at once, guarantee {result.guarantee}; "
+        f"{100 * result.confidence:.12g} % for all intervals at once, guarantee {result.guarantee}; "
         f"{result.evaluations:,.0f} evaluations in {duration(result.seconds)}"
     )

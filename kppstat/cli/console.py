@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -17,6 +19,32 @@ from rich.text import Text
 
 from kppstat.errors import WRITABLE, SettingError
 from kppstat.graph import ExactTensor
+
+
+class Answer(Console):
+    """What goes to stdout; a reader that has seen enough is an error like any other here, not an exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise, instead of ending the program."""
+        raise BrokenPipeError
+
+
+def whole(_: type, tokens: Sequence[Token]) -> int:
+    """Return a whole number from the words of an option; a fraction is none, and is not rounded to one."""
+    word = tokens[0].value
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{word} is no whole number") from None
+
+
+def as_given(_: type, tokens: Sequence[Token]) -> str:
+    """Return the word of an option as it is: ``none`` is one, not the absence of it."""
+    return tokens[0].value
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
+"""A whole number on the command line."""
 
 err = Console(stderr=True, highlight=False)
 SHOWN = 12  # names of a long list
@@ -100,3 +128,9 @@ def write_json(result: dict[str, Any], target: str | None) -> None:
         Path(target).write_text(text + "\n")
     except OSError as e:
         raise SettingError(f"cannot write the result ({e.strerror})", where=target, remedy=WRITABLE) from None
+
+
+def give_up_stdout() -> None:
+    """Point stdout nowhere, so that Python does not stumble at exit over what is left in it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli import AT_BUDGET, INTERRUPTED
-from kppstat.cli.console import duration, err, exact_lines, live, plain_table, write_json
+from kppstat.cli.console import Whole, as_given, duration, err, exact_lines, live, plain_table, write_json
 from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.noise import read, variation_of
 from kppstat.report import Tensors, write
@@ -34,18 +34,18 @@ def estimate(
     data: str | None = None,
     performance: str = "top-1",
     confidence: float = 0.95,
-    half_width: str | None = None,
+    half_width: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     method: Method = "auto",
-    guarantee: Guarantee | None = None,
+    guarantee: Annotated[Guarantee | None, Parameter(converter=as_given)] = None,
     max_evaluations: float | None = None,
-    max_time: str | None = None,
-    seed: int = 0,
+    max_time: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    seed: Whole = 0,
     noise_file: Path | None = None,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Whole | None = None,
     run: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
-    first: int = 0,
+    first: Whole = 0,
     report: Path | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
@@ -100,7 +100,7 @@ def estimate(
     quiet
         Say nothing but the answer.
     """
-    check_outputs(json=json)
+    check_outputs(model, data, noise_file, json=json, report=report)
     if report is not None:
         check_report(report)
     question = Question(
@@ -134,9 +134,11 @@ def estimate(
             err.print("interrupted before any instance was evaluated")
             return INTERRUPTED
         result = study.result()
-        if json != "-":  # before anything is written, which may fail
-            _answer(result, study.outcome, quiet=quiet)
-        write_each(lambda: write_json(result.to_dict(), json), lambda: _report(study, result, report))
+        write_each(
+            lambda: _answer(result, study.outcome, quiet=quiet) if json != "-" else None,
+            lambda: write_json(result.to_dict(), json),
+            lambda: _report(study, result, report),
+        )
     if interrupted:
         return INTERRUPTED
     return 0 if result.converged else AT_BUDGET
@@ -219,7 +221,7 @@ def _answer(result: Estimate, outcome: tuple[str, ...], *, quiet: bool) -> None:
             f"KPP({result.k:g})",
             f"{result.show(result.kpp)}  [{result.show(result.ci_low)}, {result.show(result.ci_high)}]",
         ),
-        ("confidence", f"{100 * result.confidence:g} %"),
+        ("confidence", f"{100 * result.confidence:.12g} %"),
         ("guarantee", GUARANTEES[result.guarantee]),
         ("mean, sd", f"{result.show(result.mean)}, {result.show(result.sd)} over {result.values.size:,} instances"),
         ("clean", result.show(result.clean)),

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from kppstat.cli.console import plain_table
+from kppstat.cli.console import Answer, plain_table
 from kppstat.errors import SettingError
 from kppstat.noise import Variation, model_from_dict, models, read
 from kppstat.noise.figure import law
@@ -41,7 +41,7 @@ def noise(
     markdown
         List all as a table in Markdown.
     """
-    out = Console(highlight=False, soft_wrap=True, markup=False)
+    out = Answer(highlight=False, soft_wrap=True, markup=False)
     if markdown:
         print(table())
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from kppstat.cli.console import duration, err, plain_table, write_json
+from kppstat.cli.console import Whole, duration, err, plain_table, write_json
 from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.data import load as load_data
 from kppstat.errors import SettingError
@@ -32,8 +32,8 @@ def predict(
     k: float = 1.0,
     data: str | None = None,
     performance: str = "top-1",
-    inputs: int = 1000,
-    seed: int = 0,
+    inputs: Whole = 1000,
+    seed: Whole = 0,
     sensitivity: Annotated[bool, Parameter(negative="")] = False,
     noise_file: Path | None = None,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
@@ -73,7 +73,7 @@ def predict(
     quiet
         Say nothing but the answer.
     """
-    check_outputs(json=json, figure=figure)
+    check_outputs(model, data, noise_file, json=json, figure=figure)
     question = Question(k=k, seed=seed)
     noise = None if noise_file is None else read(noise_file)
     sigmas = [] if sigma is None else read_numbers(sigma, "--sigma")
@@ -103,15 +103,19 @@ def predict(
         else [predict_kpp(loaded, source, variation, tell=tell, **asked)]
     )
     first, *more = results
-    if json != "-":
+
+    def answer() -> None:
+        if json == "-":
+            return
         for result in results:
             print(f"sigma {result.sigma:g}: {result.summary()}" if more else result.summary())
         if more and not quiet:
             _compare(results)
         elif not quiet:
             _print(first)
+
     told = {"points": [r.to_dict() for r in results]} if more else first.to_dict()
-    write_each(lambda: write_json(told, json), lambda: draw(first, figure))
+    write_each(answer, lambda: write_json(told, json), lambda: draw(first, figure))
 
 
 def _compare(results: Sequence[Prediction]) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
-from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.console import Answer, Whole, duration, err, live, plain_table, write_json
 from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.sampling.result import shown
 from kppstat.sampling.sweep import Sweep, read_numbers, sweep_states
@@ -23,13 +22,13 @@ def sweep(
     *,
     sigma: str,
     k: str = "0.1,1,5,50",
-    instances: int = 400,
+    instances: Whole = 400,
     data: str | None = None,
     performance: str = "top-1",
     confidence: float = 0.95,
-    seed: int = 0,
+    seed: Whole = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Whole | None = None,
     run: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     figure: Path | None = None,
@@ -73,7 +72,7 @@ def sweep(
     quiet
         Say nothing but the answer.
     """
-    check_outputs(json=json, figure=figure)
+    check_outputs(model, data, json=json, figure=figure)
     begun = time.monotonic()
     result: Sweep | None = None
     with live(quiet=quiet) as show:
@@ -95,9 +94,10 @@ def sweep(
             passed = time.monotonic() - begun
             show(Text(f"{done:,} of {total:,} evaluations  {duration(passed * (total / done - 1))} left"))
     assert result is not None
-    if json != "-":
-        _print(result)
-    write_each(lambda: write_json(result.to_dict(), json), lambda: draw(result, figure))
+    facts = result.to_dict()
+    write_each(
+        lambda: _print(result) if json != "-" else None, lambda: write_json(facts, json), lambda: draw(result, figure)
+    )
     if done == total:
         return 0
     told = f"interrupted after {done:,} of {total:,} evaluations: sigmas that were not finished are left out"
@@ -116,7 +116,7 @@ def _print(result: Sweep) -> None:
         new = p.sigma != before
         table.add_row(f"{p.sigma:g}" if new else "", f"{p.k:g}", kpp, f"[{low}, {high}]", *((mean, sd) if new else ()))
         before = p.sigma
-    Console(highlight=False, soft_wrap=True).print(table)
+    Answer(highlight=False, soft_wrap=True).print(table)
     for k in sorted({p.k for p in result.points}):
         if result.instances < result.instances_for(k):
             err.print(f"note: k = {k:g} % needs --instances {result.instances_for(k)} to be bounded on both sides.")

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
-from kppstat.cli.console import duration, err, live, plain_table, write_json
-from kppstat.cli.outputs import check_outputs
+from kppstat.cli.console import Whole, duration, err, live, plain_table, write_json
+from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.cli.trial import Trial
 from kppstat.errors import SettingError
 from kppstat.noise import read, variation_of
@@ -29,12 +29,12 @@ def train(
     sigma: float | None = None,
     k: float = 1.0,
     out: Path | None = None,
-    epochs: int = 20,
-    seed: int = 0,
-    batch: int = 128,
+    epochs: Whole = 20,
+    seed: Whole = 0,
+    batch: Whole = 128,
     lr: float = 1e-3,
     val_share: float = 0.1,
-    instances: int = 50,
+    instances: Whole = 50,
     augment: str = "",
     from_scratch: Annotated[bool, Parameter(negative="")] = False,
     set: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False)] = (),
@@ -99,7 +99,7 @@ def train(
     quiet
         Say nothing but the answer.
     """
-    check_outputs(model, json=json, out=out)
+    check_outputs(model, data, noise_file, json=json, out=out)
     plan = Plan(
         epochs=epochs,
         seed=seed,
@@ -130,11 +130,15 @@ def train(
     result = session.finish()
     if trial is not None and not interrupted:
         interrupted = not trial.judge(load(result.out))
-    if json != "-":
-        print(result.summary())
-        if trial is not None and not interrupted:
-            print(trial.summary(k))
-    write_json({**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}, json)
+
+    def answer() -> None:
+        if json != "-":
+            print(result.summary())
+            if trial is not None and not interrupted:
+                print(trial.summary(k))
+
+    facts = {**result.to_dict(), **({} if trial is None else {"test": trial.to_dict()})}
+    write_each(answer, lambda: write_json(facts, json))
     if not quiet:
         if trial is not None:
             err.print(trial.table())

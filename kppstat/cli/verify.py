@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from kppstat.cli.console import err, live, plain_table, write_json
+from kppstat.cli.console import Whole, err, live, plain_table, write_json
 from kppstat.cli.outputs import check_outputs, write_each
 from kppstat.noise import read
 
@@ -26,7 +26,7 @@ def verify(
     data: str | None = None,
     method: Literal["ours", "swim", "magnitude", "random"] = "ours",
     passes: float = 20.0,
-    seed: int = 0,
+    seed: Whole = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -70,7 +70,7 @@ def verify(
     """
     from kppstat.write_verify import select
 
-    check_outputs(model, json=json, out=out)
+    check_outputs(model, data, noise_file, json=json, out=out)
     with live(quiet=quiet) as show:
         chosen = select(
             model,
@@ -86,9 +86,11 @@ def verify(
             fold_batch_norm=fold_batch_norm,
             progress=lambda spent: show(Text(f"ranking weights: {spent:.1f} of {passes:g} gradient passes")),
         )
-    if json != "-":
-        print(chosen.summary())
-    write_each(lambda: chosen.save(out) if out is not None else None, lambda: write_json(chosen.to_dict(), json))
+    write_each(
+        lambda: print(chosen.summary()) if json != "-" else None,
+        lambda: chosen.save(out) if out is not None else None,
+        lambda: write_json(chosen.to_dict(), json),
+    )
     if quiet:
         return 0
     table = plain_table("tensor", ">weights", ">verified", ">share")

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from kppstat.cli import INTERRUPTED
-from kppstat.cli.console import duration, err, live, plain_table, write_json
+from kppstat.cli.console import Whole, duration, err, live, plain_table, write_json
 from kppstat.cli.outputs import check_outputs, draw, write_each
 from kppstat.errors import SettingError
 from kppstat.noise import Variation, read, variation_of
@@ -38,9 +38,9 @@ def worst(
     per_layer: Annotated[bool, Parameter(negative="")] = False,
     sigma: float | None = None,
     noise_file: Path | None = None,
-    instances: int = 300,
+    instances: Whole = 300,
     limit: float | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     fold_batch_norm: Annotated[bool, Parameter(negative="")] = False,
     checkpoint: Path | None = None,
     out: Path | None = None,
@@ -120,7 +120,7 @@ def worst(
     variation = None
     if sigma is not None or noise_file is not None:
         variation = variation_of(sigma, None if noise_file is None else read(noise_file))
-    check_outputs(model, json=json, out=out, figure=figure)
+    check_outputs(model, data, noise_file, json=json, out=out, figure=figure, report=report)
     if report is not None:
         check(report)
     if limit is not None and sigma is None:
@@ -159,13 +159,17 @@ def worst(
                 point = _nearest(attack, sigma, limit, each, quiet=quiet)
         except KeyboardInterrupt:
             interrupted = True
-    if json != "-":
+
+    def answer() -> None:
+        if json == "-":
+            return
         _answer(result, quiet=quiet)
         for found in (chance, point):
             if found is not None:
                 print(found.summary())
         if limit is not None and chance is not None and point is None and not interrupted:
             print("No point was found at which the accuracy falls to the limit.")
+
     asked = {"probability": chance, "design_point": point}
     told = {**result.to_dict(), **{name: found.to_dict() for name, found in asked.items() if found is not None}}
 
@@ -179,7 +183,7 @@ def worst(
             written = write_worst(result, chance, report, point=point, command=shlex.join(["kppstat", *sys.argv[1:]]))
             err.print(f"wrote {written[0]}", style="dim", soft_wrap=True)
 
-    write_each(save, lambda: write_json(told, json), lambda: draw(result, figure), page)
+    write_each(answer, save, lambda: write_json(told, json), lambda: draw(result, figure), page)
     return INTERRUPTED if interrupted else 0
 
 
@@ -251,13 +255,16 @@ def _each(attack: Attack, *, json: str | None, quiet: bool) -> int:
         table.add_row(alone.names[0], f"{alone.network.size:,}", worst_found, lost, f"{result.passes:.1f}")
         if interrupted:
             break
-    if json is not None:
-        write_json({"tensors": [result.to_dict() for result in results]}, json)
-    if json != "-":
+
+    def answer() -> None:
+        if json == "-":
+            return
         weak = min(results, key=lambda result: result.performance_worst)
         print(f"The weakest tensor is {weak.layers[0]}. {weak.summary()}")
         if not quiet:
             err.print(table)
+
+    write_each(answer, lambda: write_json({"tensors": [result.to_dict() for result in results]}, json))
     return INTERRUPTED if interrupted else 0
 
 

@@ -32,7 +32,7 @@ def facts(estimate: Estimate) -> list[tuple[str, list[tuple[str, str]]]]:
     order = "larger is worse" if e.loss else "larger is better"
     answer = [
         (f"KPP at k = {e.k:g} %", e.show(e.kpp)),
-        (f"{100 * e.confidence:g} % interval", interval(e)),
+        (f"{100 * e.confidence:.12g} % interval", interval(e)),
         ("Half-width", _width(e, got)),
         ("Wanted half-width", f"{_width(e, e.half_width)}, {reached}"),
         ("Guarantee", e.guarantee),
@@ -64,8 +64,8 @@ def promise(estimate: Estimate) -> list[str]:
     if estimate.guarantee != "none":
         how_many = "about" if estimate.guarantee == "asymptotic" else "at least"
         paragraphs.append(
-            f"If this run were repeated many times with other seeds, {how_many} {100 * estimate.confidence:g} of 100 "
-            "intervals would hold the true KPP. " + _PROMISES[estimate.guarantee]
+            f"If this run were repeated many times with other seeds, {how_many} {100 * estimate.confidence:.12g} "
+            "of 100 intervals would hold the true KPP. " + _PROMISES[estimate.guarantee]
         )
     else:
         paragraphs.append(_PROMISES["none"])

@@ -91,7 +91,7 @@ def _facts(
         answer += [
             ("Chips that bad or worse", f"{chance.as_bad:,} of {chance.instances:,}"),
             (
-                f"Share of such chips, {100 * chance.confidence:g} %",
+                f"Share of such chips, {100 * chance.confidence:.12g} %",
                 f"{100 * chance.low:.3g} % to {100 * chance.high:.3g} %",
             ),
         ]

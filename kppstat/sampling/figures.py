@@ -268,7 +268,7 @@ def _read_off(axes: Axes, estimate: Estimate, scale: Scale) -> None:
     end = max(ends) if to_right else min(ends)
     room = (right - end if to_right else end - left) / (right - left)
     axes.annotate(
-        f"k = {estimate.k:g} %\n{100 * estimate.confidence:g} % interval\n{interval(estimate)}",
+        f"k = {estimate.k:g} %\n{100 * estimate.confidence:.12g} % interval\n{interval(estimate)}",
         (end if room >= 0.4 else x, estimate.k),
         xytext=(4 if to_right else -4, -3 if under else 3),
         textcoords="offset points",

@@ -141,4 +141,8 @@ def read_half_width(text: str) -> float:
     if match is None:
         remedy = "Write percentage points as 0.5pp, or a number in the unit of the performance, such as 0.005"
         raise SettingError(f"{text!r} is no half-width", where="--half-width", remedy=remedy)
-    return float(match[1]) / (100 if match[2] else 1)
+    points = float(match[1])
+    if match[2] and points >= 50:
+        remedy = "Give percentage points below 50, such as 0.5pp"
+        raise SettingError(f"a half-width of {text} tells nothing", where="--half-width", remedy=remedy)
+    return points / (100 if match[2] else 1)

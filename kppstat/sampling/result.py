@@ -188,7 +188,7 @@ class Estimate:
         interval = f"[{self.show(self.ci_low)}, {self.show(self.ci_high)}]"
         reach = f"All but {self.k:g} % of the instances {side} {self.performance} of {self.show(self.kpp)}"
         return (
-            f"{reach}; {100 * self.confidence:g} % interval {interval}, guarantee {self.guarantee}, "
+            f"{reach}; {100 * self.confidence:.12g} % interval {interval}, guarantee {self.guarantee}, "
             f"from {self.instances:,} instances at the cost of {self.evaluations:,.0f} evaluations.{self._blind_spot()}"
         )
 

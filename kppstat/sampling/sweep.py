@@ -23,6 +23,8 @@ from kppstat.stats.order import quantile, quantile_interval, smallest_size
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST = 10_000  # numbers in a range
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -92,7 +94,7 @@ class Sweep:
         sigmas = sorted({p.sigma for p in self.points})
         return (
             f"{self.performance} at {len(sigmas)} values of sigma from {sigmas[0]:g} to {sigmas[-1]:g}, "
-            f"{self.instances:,} instances each; {100 * self.confidence:g} % interval at each point, exact."
+            f"{self.instances:,} instances each; {100 * self.confidence:.12g} % interval at each point, exact."
         )
 
     def instances_for(self, k: float) -> int:
@@ -265,6 +267,8 @@ def read_numbers(text: str, where: str) -> list[float]:
     try:
         if ":" in text:
             first, last, count = text.split(":")
+            if int(count) > _MOST:
+                raise SettingError(f"{text} are {int(count):,} numbers", where=where, remedy=f"Give at most {_MOST:,}")
             return [round(float(x), 12) for x in np.linspace(float(first), float(last), int(count))]
         return [float(part) for part in text.split(",")]
     except ValueError:

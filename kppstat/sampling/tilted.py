@@ -214,8 +214,9 @@ class Tilted:
         notes = [
             f"Tilted sampling took {found.factor:.3g} times fewer evaluations than plain Monte Carlo would; the "
             f"surrogate's correlation with held-out performance is {found.correlation:.2f}.",
-            f"With {100 * self._question.confidence:g} % confidence, exactly, at most {100 * found.hidden_mass:.3g} % "
-            "of all instances fail where the surrogate sees less reason to look than elsewhere, with a performance of "
+            f"With {100 * self._question.confidence:.12g} % confidence, exactly, at most "
+            f"{100 * found.hidden_mass:.3g} % of all instances fail where the surrogate sees less reason to look than "
+            "elsewhere, with a performance of "
             f"{found.hidden_threshold:.4g} or less. The interval assumes that those met are typical.",
         ]
         if found.correlation < _TELLS:

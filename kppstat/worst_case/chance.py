@@ -73,7 +73,7 @@ class Probability:
     def summary(self) -> str:
         """Return the answer in sentences."""
         worst, high = shown(self.performance, fraction=True), f"{100 * self.high:.3g} %"
-        sure = f"{100 * self.confidence:g} % confidence, guarantee {self.guarantee}"
+        sure = f"{100 * self.confidence:.12g} % confidence, guarantee {self.guarantee}"
         if self.as_bad:
             answer = (
                 f"{self.as_bad:,} of {self.instances:,} chips drawn at random are that bad or worse: the worst case "

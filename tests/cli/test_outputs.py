@@ -28,6 +28,19 @@ def test_what_cannot_be_written_is_told_before_the_work(places: dict[str, str], 
         check_outputs(Path(MODEL), **places)
 
 
+def test_nothing_that_a_command_reads_is_overwritten(tmp_path: Path) -> None:
+    model, inputs, noise = tmp_path / "m.onnx", tmp_path / "x.npy", tmp_path / "n.toml"
+    beside = model.with_suffix(".npz")
+    for path in (model, inputs, noise, beside):
+        path.touch()
+    for place, what in ((model, "the model"), (inputs, "the data"), (noise, "the noise file")):
+        with pytest.raises(SettingError, match=f"{place.name} is {what} itself"):
+            check_outputs(model, f"{inputs},{tmp_path / 'y.npy'}", noise, json=place)
+    with pytest.raises(SettingError, match="is the data itself"):
+        check_outputs(model, report=beside)
+    check_outputs(model, str(inputs), report=beside)
+
+
 def test_what_can_be_written_passes(tmp_path: Path) -> None:
     check_outputs(Path(MODEL), json="-", out=None, figure=tmp_path / "kpp.pdf")
 
@@ -60,6 +73,33 @@ def test_stdout_may_be_full() -> None:
         assert done.returncode == BAD_INPUT
         assert done.stderr.startswith("error: the answer cannot be written")
         assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_costs_no_file(few_inputs: Path, tmp_path: Path) -> None:
+    """Nor the exit code: here the budget ends the run."""
+    asked = ["estimate", str(MODEL), "--sigma", "0.05", "--data", str(few_inputs), "--max-evaluations", "2"]
+    written = tmp_path / "result.json"
+    closed, writing = os.pipe()
+    os.close(closed)
+    command = [sys.executable, "-m", "kppstat", *asked, "--method", "mc", "--workers", "1", "--json", str(written)]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == AT_BUDGET
+    assert json.loads(written.read_text())["instances"] == 2
+    for told in (["check", str(MODEL)], ["noise"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "kppstat", *told], stdout=writing, stderr=subprocess.PIPE, check=False
+        )
+        assert done.returncode == 0
+    os.close(writing)
+
+
+def test_stdout_may_be_closed() -> None:
+    """Python then has none."""
+    code = "import sys; sys.stdout = None; from kppstat.cli import main; main(['doctor'])"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def interrupted(command: list[str], wait_for: Path, after: float) -> tuple[int, str, str]:
@@ -144,6 +184,14 @@ def test_one_file_that_fails_does_not_stop_the_others(
         (["estimate", str(MODEL), "--sigma", "1e300"], "sigma is 1e+300"),
         (["estimate", str(MODEL), "--sigma", "0.1", "--k", "1e-9"], "--k: k is 1e-09"),
         (["estimate", str(MODEL), "--sigma", "0.1", "--workers", "1000000"], "--workers: workers is 1,000,000"),
+        (["estimate", str(MODEL), "--sigma", "0.1", "--workers", "2.5"], "--workers: 2.5 is no whole number"),
+        (["estimate", str(MODEL), "--sigma", "0.1", "--half-width", "50pp"], "a half-width of 50pp tells nothing"),
+        (["estimate", str(MODEL), "--sigma", "0.1", "--half-width", "-1pp"], "'-1pp' is no half-width"),
+        (["estimate", str(MODEL), "--sigma", "0.1", "--guarantee", "none"], "--guarantee: guarantee is none"),
+        (
+            ["sweep", str(MODEL), "--sigma", "0.1:0.2:1000000000"],
+            "--sigma: 0.1:0.2:1000000000 are 1,000,000,000 numbers",
+        ),
     ],
 )
 def test_settings_that_mean_nothing(capsys: pytest.CaptureFixture[str], command: list[str], says: str) -> None:
