@@ -238,6 +238,17 @@ def test_planned_ends_and_ends_by_hand_share_the_error() -> None:
     assert always._alpha_by_hand == pytest.approx(0.1)
 
 
+def test_a_run_by_another_plan_goes_by_the_sequence_kept_for_ends_before_the_plan() -> None:
+    question = Question(k=10, confidence=0.9, max_evaluations=60)
+    planned = Audited(question, 0.02, inputs=INPUTS)
+    again = Audited(question, 0.02, inputs=INPUTS, replanned=True)
+    assert [again._sequence().bracket(n) for n in (20, 200)] == [planned._sequence().bracket(n) for n in (20, 200)]
+    end = last(again, machine(population("normal")))
+    assert end.guarantee == "anytime"
+    assert end.instances == again._touched  # all of them count
+    assert again._sequence().bracket(300) == planned._sequence().bracket(300)
+
+
 @pytest.mark.parametrize("level", [0, 137, INPUTS])
 def test_all_instances_equal(level: int) -> None:
     scores = np.tile((np.arange(INPUTS) < level).astype(float), (5, 1))
