@@ -15,7 +15,9 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
 from kppstat.sampling.tilted import Tilted
 from kppstat.sampling.tilted_audits import TiltedAudits
+from kppstat.sampling.tilted_hidden import HiddenMass
 from kppstat.sampling.tilted_surrogate import Quadratic
+from kppstat.sampling.tilted_wave import Recorder
 
 INPUTS = 400
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -122,6 +124,35 @@ def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
     assert estimator.sample().sd == pytest.approx(performances.std(), rel=0.15)
     assert 0 < end.instances < estimator._looks.count  # pilot, scouts and the first wave do not count
     assert "exactly" in " ".join(estimator.notes)
+
+
+def test_hidden_failures_are_bounded_by_what_was_fixed_before_the_wave(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+    plans: list[tuple[float, float]] = []
+
+    def audit(self: HiddenMass, ids: np.ndarray, blind: np.ndarray, share: float, most: float) -> Iterator[int]:
+        calls.append((ids, blind, share, most))
+        yield from ()
+
+    monkeypatch.setattr(HiddenMass, "audit", audit)
+    world = World(steep)
+    estimator = tilted(world, 1e-9, k=2.0, max_evaluations=150)
+
+    run = Recorder.run
+
+    def remember(self: Recorder) -> Iterator[int]:
+        plans.append((self.plan.most, estimator._cost))
+        return run(self)
+
+    monkeypatch.setattr(Recorder, "run", remember)
+    list(estimator.states(world.reveal))
+    first, *later = estimator._waves
+    assert len(calls) == len(later) > 1  # the first wave says where failures begin, and is not counted
+    for (ids, blind, share, most), wave, (allowed, before) in zip(calls, later, plans[1:], strict=True):
+        assert ids.tolist() == wave.ids[wave.nominal].tolist()
+        assert blind.tolist() == first.blind(wave.places[wave.nominal]).tolist()
+        assert share == first.blind_share
+        assert most == min(0.12 * wave.plan.cost, 0.5 * (150 - before - allowed)) > 0
 
 
 def test_an_upper_percentile_is_not_believed_before_rare_events_above_it() -> None:
