@@ -14,6 +14,7 @@ from kppstat.sampling.question import BY_HAND, Question
 from kppstat.sampling.result import SPENT, State
 from kppstat.stats.order import ranks
 from kppstat.stats.sequence import QuantileSequence
+from kppstat.stats.stages import looks
 
 Law = Callable[[np.random.Generator], float]
 
@@ -81,6 +82,26 @@ def test_a_clock_keeps_exact_and_a_hand_gets_the_sequence() -> None:
         assert end.guarantee == promised
         assert end.done
         assert -math.inf < end.low <= end.kpp <= end.high < math.inf
+
+
+def test_after_a_look_a_clock_has_half_of_the_error_and_the_pilot_never_counts_with_it() -> None:
+    estimator = MonteCarlo(Question(k=10), half_width=0.004)
+    values = [float(e.scores[0]) for e in machine(normal)(Task(i) for i in range(3000))]
+    brackets = []
+    for _ in estimator.states(machine(normal)):
+        if estimator._bracket != (-math.inf, math.inf):
+            brackets.append((len(estimator._looked_at), estimator._bracket))
+        if brackets and len(estimator._looked_at) > brackets[0][0]:
+            break
+    size, (low, high) = brackets[0]
+    assert size >= PILOT
+    one = next(looks([size, 10**6], 0.1, estimator._alpha))
+    ordered = sorted(values[PILOT : PILOT + size])
+    assert (low, high) == (ordered[one.low - 1], ordered[one.high - 1])
+    end = estimator.conclude("the time is up", by_hand=False)
+    ordered = sorted(values[PILOT : PILOT + size + 1])
+    first, beyond = ranks(size + 1, 0.1, estimator._alpha / 2)
+    assert (end.low, end.high) == (max(low, ordered[first - 1]), min(high, ordered[beyond - 1]))
 
 
 @pytest.mark.parametrize("looked_at", [0, 30, PILOT - 1])

@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_hidden import HiddenMass
 from kppstat.sampling.tilted_surrogate import Quadratic
 from kppstat.sampling.tilted_wave import Recorder
+from kppstat.stats.interval import Interval
 
 INPUTS = 400
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -124,6 +126,30 @@ def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
     assert estimator.sample().sd == pytest.approx(performances.std(), rel=0.15)
     assert 0 < end.instances < estimator._looks.count  # pilot, scouts and the first wave do not count
     assert "exactly" in " ".join(estimator.notes)
+
+
+def test_the_first_wave_counts_only_until_another_does() -> None:
+    estimator = tilted(World(steep))
+    waves = [SimpleNamespace(looked=looked, plan=SimpleNamespace(number=n)) for n, looked in enumerate((50, 3, 60))]
+    estimator._waves = waves[:2]
+    assert estimator._counting == waves[:1]
+    estimator._waves = waves
+    assert estimator._counting == waves[2:]
+
+
+def test_a_narrow_interval_is_believed_only_where_the_wave_before_foresaw_it() -> None:
+    estimator = tilted(World(steep, cost=60.0), 0.02)
+    estimator._waves, estimator._rare, estimator._largest = [None] * 3, 100.0, 0.0  # type: ignore[list-item]
+    estimator._interval = Interval(0.4, 0.42, 0.95, "asymptotic")
+    estimator._before = (50.0, 0.05)
+    assert not estimator._converged()
+    estimator._before = (50.0, 0.021)
+    assert estimator._converged()
+    for name, value in (("_waves", [None] * 2), ("_rare", 10.0), ("_largest", 0.5)):
+        usual = getattr(estimator, name)
+        setattr(estimator, name, value)
+        assert not estimator._converged()
+        setattr(estimator, name, usual)
 
 
 def test_hidden_failures_are_bounded_by_what_was_fixed_before_the_wave(monkeypatch: pytest.MonkeyPatch) -> None:
