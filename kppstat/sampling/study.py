@@ -60,7 +60,8 @@ class Study:
     run : path, optional
         Folder for the journal of the run.
     resume : bool
-        Continue the run in that folder.
+        Continue the run in that folder. An exact interval belongs to the plan that the run was begun by: with another
+        budget, half-width, method or confidence, or after its clock struck, the interval is ``anytime``.
     first : int
         Number of the first instance, to share a run between machines.
     fold_batch_norm : bool
