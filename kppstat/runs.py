@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS evaluation (
     PRIMARY KEY (instance, inputs, count)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, shape TEXT NOT NULL, bytes BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, text TEXT NOT NULL);
 """
 
 Reveal = Callable[[Iterable[Task]], Iterator[Evaluation]]
@@ -138,8 +139,19 @@ class Journal:
         self._write("INSERT INTO kept VALUES (?, ?, ?)", [(name, json.dumps(array.shape), array.tobytes())])
         return array
 
+    def noted(self, name: str) -> str | None:
+        """Return the text noted under this name; None where there is none."""
+        row = self._guard(self._db.execute, "SELECT text FROM note WHERE name=?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def note(self, name: str, text: str) -> None:
+        """Note a text under this name, in place of what was noted there."""
+        self._write("INSERT OR REPLACE INTO note VALUES (?, ?)", [(name, text)])
+
     def absorb(self, other: str | Path) -> int:
         """Copy the evaluations of another run of the same identity into this one; return how many were new.
+
+        What was noted there is not copied: a merged run is begun by a plan of its own.
 
         Raises
         ------

@@ -116,6 +116,20 @@ def test_merge_joins_machines(tmp_path: Path) -> None:
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
 
 
+def test_notes_last_and_belong_to_one_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a", IDENTITY) as journal:
+        assert journal.noted("plan") is None
+        journal.note("plan", "the first")
+        journal.note("plan", "the second")
+        journal.note("other", "")
+        list(journal.through(Machine())([Task(0)]))
+    with Journal(tmp_path / "a", IDENTITY, resume=True) as journal:
+        assert (journal.noted("plan"), journal.noted("other")) == ("the second", "")
+    merge(tmp_path / "both", [tmp_path / "a"])
+    with Journal(tmp_path / "both", IDENTITY, resume=True) as journal:
+        assert journal.noted("plan") is None
+
+
 def test_merge_refuses_strangers(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 1)):
         with Journal(tmp_path / name, {"seed": seed}) as journal:

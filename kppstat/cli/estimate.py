@@ -90,7 +90,8 @@ def estimate(
     run
         Folder for the journal: what is evaluated is never lost.
     resume
-        Continue the run in that folder.
+        Continue the run in that folder. With the budget and half-width that it was begun with an exact interval stays
+        exact; with others, or after --max-time ended it, the interval is anytime.
     first
         Number of the first instance, to share a run between machines (join them with `kppstat merge`).
     report

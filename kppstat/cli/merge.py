@@ -10,7 +10,8 @@ from kppstat.runs import merge as merge_runs
 def merge(out: Path, /, *runs: Path) -> None:
     """Merge runs of the same question (other instances of the same seed) into one folder.
 
-    Go on from it with ``kppstat estimate ... --run OUT --resume``.
+    Go on from it with ``kppstat estimate ... --run OUT --resume``. An exact interval of the merged run holds if its
+    budget and half-width were decided on before the results of the parts were seen.
 
     Parameters
     ----------

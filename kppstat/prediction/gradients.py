@@ -29,7 +29,7 @@ from kppstat.propagate.moments import require_rules
 
 DRAWS = 4096
 _TOGETHER = 32  # inputs that are differentiated at a time
-_TINY = 1e-300
+_TINY = float(np.finfo(np.float32).tiny)  # variances come in single precision, where less is 0
 _STEP = 1e-4  # relative, for the moments of a noise model as functions of its sigma
 
 Values = dict[str, np.ndarray]

@@ -186,7 +186,7 @@ def _part(
     nonlinear = np.zeros((n, turns))
     smooth = np.zeros((n, turns))
     for turn, seed in passage.seeds(name, columns, against):
-        if turn > 0 and against is not None:
+        if turn > 0 and against is not None and far < math.inf:
             # How far a rival comes is known once it has been followed; the last one tells for the next.
             gap = np.take_along_axis(mean, against[:, None], axis=1)[:, 0] - mean[np.arange(n), columns[:, turn]]
             if (gap < far * np.sqrt(smooth[:, turn - 1])).mean() <= _FEW:

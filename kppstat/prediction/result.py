@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kppstat.stats.order import quantile_rank
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -159,6 +161,8 @@ def percentile(values: np.ndarray, k: float, *, loss: bool) -> float:
     --------
     >>> percentile(np.array([0.9, 0.7, 0.8, 0.6]), 50, loss=False)
     0.7
+    >>> percentile(np.arange(1.0, 101.0), 7, loss=False)  # although 7 / 100 * 100 is 7.000000000000001
+    7.0
     """
     ordered = np.sort(values)[::-1] if loss else np.sort(values)
-    return float(ordered[max(math.ceil(k / 100 * len(ordered)) - 1, 0)])
+    return float(ordered[quantile_rank(len(ordered), k / 100) - 1])

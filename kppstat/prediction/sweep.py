@@ -77,17 +77,21 @@ def predict_sweep(
     question.check(ground.measure)
     positive = sorted({s for s in sigmas if s > 0})
     if len(positive) <= NODES:
-        return [_by_itself(ground, v, question) for v in variations]
+        clean = time.monotonic() - begun
+        return [_by_itself(ground, v, question, 1 / len(variations), clean / len(variations)) for v in variations]
     found = _shared(ground, list(sigmas), (positive[0], (positive[0] + positive[-1]) / 2, positive[-1]), question)
     evaluations, seconds = ground.passes / len(ground.data) + 1, time.monotonic() - begun
     return [replace(f, evaluations=evaluations / len(found), seconds=seconds / len(found)) for f in found]
 
 
-def _by_itself(ground: Ground, variation: Variation, question: Question) -> Prediction:
+def _by_itself(
+    ground: Ground, variation: Variation, question: Question, evaluations: float, seconds: float
+) -> Prediction:
+    """Predict at one sigma; evaluations and seconds are its part of what was spent for all."""
     begun, before = time.monotonic(), ground.passes
     found = alone(ground, variation, question)
-    evaluations = (ground.passes - before) / len(ground.data) + 1
-    return replace(found, evaluations=evaluations, seconds=time.monotonic() - begun)
+    evaluations += (ground.passes - before) / len(ground.data)
+    return replace(found, evaluations=evaluations, seconds=seconds + time.monotonic() - begun)
 
 
 class _Between:

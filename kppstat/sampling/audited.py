@@ -45,7 +45,7 @@ _FIRST_STEP = 250
 _GROWTH = 1.25  # of the number of instances where it did not suffice
 _MOVES = 6  # of the thresholds between two batches
 _TYPICAL_BELOW = 50  # instances below the percentile for which audits are planned where their number is not
-#: Share of what is kept for an end by hand that serves before the sizes are planned.
+#: Share of what is kept for an end by hand that serves before the sizes are planned, and where they cannot be.
 _EARLY = 0.2
 #: The interval on show is renewed when the cost has grown by this factor: bounds of all instances take their time.
 _RENEWED = 1.4
@@ -69,6 +69,10 @@ class Audited:
     instances : int, optional
         How many instances to audit; None plans it from the wanted half-width. With it the run ends when all that
         matter are decided.
+    replanned : bool
+        Whether the instances served another plan before, in place of which this question's would be. An exact plan
+        holds once, so the run then goes by the confidence sequence over all instances that an exact run keeps for an
+        end before its plan.
 
     Raises
     ------
@@ -88,6 +92,7 @@ class Audited:
         high: float = 1.0,
         first: int = 0,
         instances: int | None = None,
+        replanned: bool = False,
     ) -> None:
         require_bounds(low, high)
         if instances is not None and instances < 1:
@@ -95,7 +100,8 @@ class Audited:
         self._question, self._inputs, self._first, self._fixed = question, inputs, first, instances
         self._low, self._high = low, high
         self._half = half_width / (high - low)
-        self._guarantee = question.guarantee or "exact"
+        asked = question.guarantee or "exact"
+        self._guarantee = "anytime" if replanned else asked
         self._budget = math.inf if question.max_evaluations is None else float(question.max_evaluations)
         self._offset = 0  # instances before this one do not count
         self._opened = 0
@@ -105,8 +111,10 @@ class Audited:
         self._renew_at = 0.0
         self._spent = False  # whether the budget was too small for what was needed last
         self._guess: float | None = None
-        kept = 0.0 if self._guarantee == "anytime" else BY_HAND
+        kept = 0.0 if asked == "anytime" else BY_HAND
         self._alpha, self._alpha_by_hand = (1 - kept) * question.alpha, (kept or 1.0) * question.alpha
+        if replanned:
+            self._alpha_by_hand *= _EARLY
         self._bracket: Bracket | None = None
         self._expected = math.nan
         self._pilot: list[float] = []

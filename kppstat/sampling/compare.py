@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from kppstat.errors import SettingError
+from kppstat.errors import RunError, SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import STOPPED, Estimate, State, shown
@@ -103,13 +103,22 @@ def _points(value: float, *, fraction: bool) -> str:
 
 
 def compare_states(
-    models: Sequence[str | Path], question: Question, variation: Variation, **settings: Any
+    models: Sequence[str | Path],
+    question: Question,
+    variation: Variation,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
 ) -> Iterator[tuple[list[State], Comparison | None]]:
     """Run a comparison; yield the states of all models after each step, and the result at the end.
 
     Parameters are those of `compare`. The model whose interval is the widest among those not yet told apart goes
     next, so most of the work is spent where it decides. An interrupt ends it with what is known by then.
     """
+    if resume and (run is None or not Path(run).exists()):
+        where = "--resume" if run is None else str(run)
+        raise RunError("there is no run to resume", where=where, remedy="Name its folder with --run")
     if len(models) < 2:
         raise SettingError("one model has nothing to be compared with", remedy="Name at least two")
     begun = time.monotonic()
@@ -121,26 +130,28 @@ def compare_states(
     )
     with ExitStack() as stack:
         studies = []
-        for model in models:
-            study = stack.enter_context(Study(model, alone, variation, **settings))
+        for number, model in enumerate(models, start=1):
+            folder = None if run is None else Path(run) / f"model-{number}"
+            again = resume and folder is not None and folder.exists()
+            study = stack.enter_context(Study(model, alone, variation, run=folder, resume=again, **settings))
             if settings.get("data") is None:  # those of the first serve all, each reads them in its own form
                 settings["data"] = study.data.source
             studies.append(study)
-        runs = [study.states() for study in studies]
-        now: list[State] = [next(run) for run in runs]
+        going = [study.states() for study in studies]
+        now: list[State] = [next(states) for states in going]
         reason = "the models are told apart"
         while _undecided(now):
             i = max(_undecided(now), key=lambda i: now[i].half_width)
             try:
-                now[i] = next(runs[i])
+                now[i] = next(going[i])
             except KeyboardInterrupt:
                 if not all(state.evaluations for state in now):
                     raise
                 reason = STOPPED
                 break
             yield list(now), None
-        for run in runs:
-            run.close()
+        for states in going:
+            states.close()
         now = [state if state.done else study.conclude(reason) for study, state in zip(studies, now, strict=True)]
         estimates = tuple(study.result() for study in studies)
     names = _names(models)
@@ -175,7 +186,7 @@ def compare(
         Additive Gaussian variation; give this or `noise`.
     noise : Variation, optional
     **settings
-        As for `kppstat.estimate`.
+        As for `kppstat.estimate`; a folder given as `run` gets one for each model.
 
     Returns
     -------

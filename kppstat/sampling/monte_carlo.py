@@ -41,19 +41,24 @@ class MonteCarlo:
         Wanted half-width, in the unit of the scores.
     first : int
         Number of the first instance.
+    replanned : bool
+        Whether the instances served another plan before, in place of which this question's would be. An exact plan
+        holds once, so the run then goes by the confidence sequence that is kept for an end by hand: it is the same
+        one in all such runs, and holds at all of their ends.
     """
 
     name = "mc"
 
-    def __init__(self, question: Question, half_width: float, *, first: int = 0) -> None:
+    def __init__(self, question: Question, half_width: float, *, first: int = 0, replanned: bool = False) -> None:
         self._question, self._half_width, self._first = question, half_width, first
-        self._guarantee = question.guarantee or "exact"
+        asked = question.guarantee or "exact"
+        self._guarantee = "anytime" if replanned else asked
         self._budget = math.inf if question.max_evaluations is None else int(question.max_evaluations)
         self._pilot: list[float] = []  # sorted, as all lists of performances here
         self._looked_at: list[float] = []
         self._all: list[float] = []
         self._expected = math.nan
-        kept = 1.0 if self._guarantee == "anytime" else BY_HAND
+        kept = 1.0 if asked == "anytime" else BY_HAND
         self._sequence = QuantileSequence(question.p, kept * question.alpha, t_opt=self._sequence_best())
         self._alpha = question.alpha if self._guarantee == "anytime" else (1 - BY_HAND) * question.alpha
         self._alpha_by_clock = self._alpha
@@ -159,8 +164,11 @@ class MonteCarlo:
         return min(planned_size(q.p, 1 - self._alpha, self._half_width, spread), LARGEST)
 
     def _sequence_best(self) -> int:
-        """Return the size at which the confidence sequence is tightest: a few times the least that bounds the KPP."""
-        return int(min(4 * smallest_size(self._question.p, self._question.alpha), self._budget, LARGEST))
+        """Return the size at which the confidence sequence is tightest: a few times the least that bounds the KPP.
+
+        The budget has no say: who goes on with a larger one has seen values, and must find the same sequence.
+        """
+        return int(min(4 * smallest_size(self._question.p, self._question.alpha), LARGEST))
 
     def _anytime(self, phase: str, *, done: bool = False) -> State:
         """Return the state with the confidence sequence over all instances: what holds if somebody stops here."""

@@ -34,6 +34,8 @@ from kppstat.sampling.tilted_slopes import require_gradients
 from kppstat.sampling.tilted_space import NetworkSpace
 
 TRACE = 400  # states kept for the figure of convergence
+#: What is noted in place of the plan of a run whose end a clock decided: another end would be by another plan.
+BY_CLOCK = "ended by the clock"
 
 
 class Study:
@@ -58,7 +60,8 @@ class Study:
     run : path, optional
         Folder for the journal of the run.
     resume : bool
-        Continue the run in that folder.
+        Continue the run in that folder. An exact interval belongs to the plan that the run was begun by: with another
+        budget, half-width, method or confidence, or after its clock struck, the interval is ``anytime``.
     first : int
         Number of the first instance, to share a run between machines.
     fold_batch_norm : bool
@@ -136,6 +139,8 @@ class Study:
             yield state
             if not state.done and self._out_of_time():
                 final = self.estimator.conclude("the time budget is spent", by_hand=False)
+                if self.journal is not None and final.guarantee == "exact":
+                    self.journal.note(self._plan_name, BY_CLOCK)
                 self._remember(final)
                 yield final
                 return
@@ -217,11 +222,14 @@ class Study:
         method, reason = chosen(self.question, bounded=bounded)
         if self.question.method == "auto" and self.question.guarantee == "asymptotic":
             self.notes = (*self.notes, f"Method {method}: {reason}.")
+        replanned = method in ("mc", "audited") and self._is_replanned(method, first)
         if method == "mc":
-            return MonteCarlo(self.question, self.half_width, first=first)
+            return MonteCarlo(self.question, self.half_width, first=first, replanned=replanned)
         inputs = len(self.data)
         if method == "audited":
-            return Audited(self.question, self.half_width, inputs=inputs, low=low, high=high, first=first)
+            return Audited(
+                self.question, self.half_width, inputs=inputs, low=low, high=high, first=first, replanned=replanned
+            )
         require_gradients(self.engine.evaluator, self.model.graph)
         keep = None if self.journal is None else self.journal.keep
         budget = math.inf if self.question.max_evaluations is None else self.question.max_evaluations
@@ -233,6 +241,38 @@ class Study:
         else:
             space = NetworkSpace(*where, budget=budget)
         return kind(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first, name=name)
+
+    @property
+    def _plan_name(self) -> str:
+        return f"exact plan for k = {self.question.k!r}"
+
+    def _is_replanned(self, method: str, first: int) -> bool:
+        """Whether the journal was begun by another exact plan for this percentile; if by none, this one is noted.
+
+        An exact interval holds for one plan. Who raises the budget because it was too wide, and looks again, would
+        miss more often than promised. So what comes after another plan does not rest on planned sizes any more.
+        """
+        q = self.question
+        if self.journal is None or q.guarantee not in (None, "exact"):
+            return False
+        budget = "any number of" if q.max_evaluations is None else f"at most {q.max_evaluations:.12g}"
+        plan = (
+            f"{method}, {budget} evaluations from instance {first} on, half-width {self.half_width:.12g}, "
+            f"confidence {q.confidence:.12g}"
+        )
+        noted = self.journal.noted(self._plan_name)
+        if noted is None or not len(self.journal):
+            self.journal.note(self._plan_name, plan)
+            return False
+        if noted == plan:
+            return False
+        self.notes = (
+            *self.notes,
+            f"The plan of the run in this folder was another one ({noted}), and an exact interval holds for one plan "
+            "only. So this one is anytime, from the share of the error that is kept for ends by hand: it holds however "
+            "often one goes on with the run, and is wider.",
+        )
+        return True
 
     def _half_width(self) -> tuple[float, tuple[str, ...]]:
         wanted = self.question.half_width

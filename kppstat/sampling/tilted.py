@@ -280,6 +280,8 @@ class Tilted:
             middle = float(np.median(self._pilot))
             looks.learn(percentile, middle)
             most = min(_ALLOWED * (self._budget - self._cost), _MORE * cost)
+            # What bounding hidden failures may cost is decided before the wave, of what the wave leaves in any case.
+            hidden = min(_BOUND_SHARE * cost, 0.5 * (self._budget - self._cost - most))
             plan = Plan(number, cost, most, percentile, q.p, (self._interval.low, self._interval.high), onward)
             wave = Recorder(self._space, looks, surrogate, plan, q.seed, self._first)
             for _ in wave.run():
@@ -287,7 +289,7 @@ class Tilted:
             self._waves.append(wave)
             self._known.append((wave.ids, wave.places))
             self._conclude_waves()
-            yield from self._bound(looks, wave)
+            yield from self._bound(looks, wave, hidden)
             converged = self._converged()
             left = self._budget - self._cost
             if converged or left < max(2.0, _TOO_LITTLE * self._budget):
@@ -338,7 +340,7 @@ class Tilted:
         self._expected = min(self._cost + max(wanted, 0.0), self._budget)
         return float(np.clip(wanted, _SHRINK * spent, _GROWTH * spent))
 
-    def _bound(self, looks: Looks, wave: Recorder) -> Iterator[State]:
+    def _bound(self, looks: Looks, wave: Recorder, most: float) -> Iterator[State]:
         """Audit instances of the nominal share, to bound the mass of failures that the surrogate does not see.
 
         Where failures begin is what the first wave says of the percentile, so its instances are not among them.
@@ -348,7 +350,6 @@ class Tilted:
                 self._hidden = HiddenMass(looks, self._question.confidence, self._kpp)
             return
         ids, places = wave.ids[wave.nominal], wave.places[wave.nominal]
-        most = max(0.0, min(_BOUND_SHARE * wave.plan.cost, 0.5 * (self._budget - self._cost)))
         for _ in self._hidden.audit(ids, self._waves[0].blind(places), self._waves[0].blind_share, most):
             yield self._state("bounding hidden failures")
 

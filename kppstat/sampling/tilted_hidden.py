@@ -9,7 +9,7 @@ import numpy as np
 
 from kppstat.sampling.tilted_ledger import Looks, stages
 from kppstat.stats.audit import LOWER
-from kppstat.stats.share import share_bound
+from kppstat.stats.share import share_bound_ever
 
 __all__ = ["HiddenMass"]
 
@@ -21,8 +21,10 @@ class HiddenMass:
     """Counts failures in the blind spot of the surrogate among instances of the nominal share.
 
     Threshold and blind spot are fixed before they are drawn. Each is audited: inputs are revealed until it is shown to
-    be above the threshold, with an error, or else it counts as a failure. The count is then at least binomial, and
-    Clopper and Pearson's limit holds: how many are drawn is decided before them. Looks at later times share the error.
+    be above the threshold, with an error, or else it counts as a failure. So each is a hit with no less than the mass
+    times one minus that error, and the bets of `kppstat.stats.share.share_bound_ever` bound it: they hold at all looks,
+    although what was met so far decides how many are drawn next, and however audits steer each other
+    (`kppstat.stats.betting`). How many of a wave count is decided before the wave.
 
     Parameters
     ----------
@@ -33,9 +35,8 @@ class HiddenMass:
     """
 
     def __init__(self, looks: Looks, confidence: float, threshold: float) -> None:
-        self._looks, self._alpha, self.threshold = looks, 1 - confidence, threshold
+        self._looks, self._confidence, self.threshold = looks, confidence, threshold
         self._draws = self._hits = 0
-        self._times = 0
         self._best = 1.0
 
     def audit(self, ids: np.ndarray, blind: np.ndarray, share: float, most: float) -> Iterator[int]:
@@ -50,6 +51,7 @@ class HiddenMass:
         share : float
             Of all instances that are blind, about, as found elsewhere.
         most : float
+            Decided before the wave.
         """
         ledger, inputs = self._looks.ledger, self._looks.inputs
         needed = -math.log(_ERROR)
@@ -70,9 +72,8 @@ class HiddenMass:
         if draws:
             self._draws += draws
             self._hits += int((ledger.book.evidence(ids, self.threshold, LOWER) < needed).sum())
-            self._times += 1
-            spent = self._alpha / (self._times * (self._times + 1))
-            self._best = min(self._best, share_bound(self._hits, self._draws, 1 - spent) / (1 - _ERROR))
+            bound = share_bound_ever(self._hits, self._draws, self._confidence)
+            self._best = min(self._best, bound / (1 - _ERROR))  # all of them hold at once
 
     def bound(self) -> float:
         """Return what the mass is not above, with the confidence given."""

@@ -15,8 +15,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, bdtrc
+from scipy.special import betainc, betaincc
 
+from kppstat.errors import SettingError
 from kppstat.stats.interval import Interval, checked_count, checked_share, checked_values
 
 __all__ = [
@@ -86,7 +87,7 @@ def lower_rank(n: int, p: float, alpha: float) -> int:
     low, high = 0, n  # P(B <= low - 1) <= alpha throughout; P(B <= high) > alpha
     while low < high:
         middle = (low + high + 1) // 2
-        if bdtr(middle - 1, n, p) <= alpha:
+        if _at_most(middle - 1, n, p) <= alpha:
             low = middle
         else:
             high = middle - 1
@@ -105,11 +106,21 @@ def upper_rank(n: int, p: float, alpha: float) -> int:
     low, high = 1, n + 1  # P(B >= high) <= alpha throughout
     while low < high:
         middle = (low + high) // 2
-        if bdtrc(middle - 1, n, p) <= alpha:
+        if _more_than(middle - 1, n, p) <= alpha:
             high = middle
         else:
             low = middle + 1
     return low
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """Return ``P(B <= k)``, for `k` from 0 to ``n - 1``; SciPy's own binomials take no more than 2**31 trials."""
+    return float(betaincc(k + 1, n - k, p))
+
+
+def _more_than(k: int, n: int, p: float) -> float:
+    """Return ``P(B > k)``, for `k` from 0 to ``n - 1``."""
+    return float(betainc(k + 1, n - k, p))
 
 
 def ranks(n: int, p: float, alpha: float) -> tuple[int, int]:
@@ -213,7 +224,10 @@ def smallest_size(p: float, alpha: float) -> int:
     [299, 2995, 29956]
     """
     p, alpha = checked_share(p, "p"), checked_share(alpha, "alpha")
-    n = max(1, math.ceil(math.log(alpha / 2) / max(math.log1p(-p), math.log(p))))
+    estimate = math.log(alpha / 2) / max(math.log1p(-p), math.log(p))
+    if math.isinf(estimate):
+        raise SettingError(f"no size is large enough for a share of {p!r}", where="p", remedy="Give a larger one")
+    n = max(1, math.ceil(estimate))
 
     def finite(size: int) -> bool:
         low, high = ranks(size, p, alpha)

@@ -136,6 +136,14 @@ def test_they_come_with_the_prediction(trained: tuple[Model, Dataset], found: Kp
     assert found.guarantee == "none"
 
 
+def test_without_noise_nothing_spreads(trained: tuple[Model, Dataset]) -> None:
+    model, data = trained
+    found = kpp_gradients(model, Variation(Gaussian(0.0)), data, 5, inputs=40)
+    assert found.sd == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(found.kpp)
+    assert all(np.isfinite(v).all() for v in found.by_value.values())
+
+
 def test_sigma_is_the_sum_over_variances(trained: tuple[Model, Dataset], found: KppGradients) -> None:
     for w in trained[0].weights:
         expected = found.by_variance[w.name].sum() * 2 * 0.06 * w.max_abs**2

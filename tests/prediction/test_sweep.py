@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from kppstat.errors import SettingError
 from kppstat.noise import Gaussian
 from kppstat.onnx_io import Model, load
 from kppstat.prediction import predict, predict_sweep, split
+from kppstat.prediction.ground import Ground
 from kppstat.prediction.logits import Logits, between, logits
 from tests.prediction.made import made
 
@@ -81,6 +84,38 @@ def test_no_noise_and_a_sigma_twice_in_a_sweep(classifier: tuple[Model, Dataset]
     found = predict_sweep(*classifier, (0.0, *SIGMAS, 0.03), inputs=60, draws=64)
     assert found[0].kpp == pytest.approx(found[0].clean, abs=1e-9)
     np.testing.assert_array_equal(found[2].values, found[-1].values)
+
+
+def test_a_network_whose_outputs_are_constant_has_no_spread(tmp_path: Path) -> None:
+    """Rivals that do not move say nothing of how far the next ones come, and divide nothing by zero."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 6)), rng.integers(0, 3, 60)
+    nodes = [helper.make_node("MatMul", ["x", "w1"], ["a"]), helper.make_node("MatMul", ["a", "w2"], ["y"])]
+    model, data = made(tmp_path, nodes, {"w1": rng.standard_normal((6, 8)), "w2": np.zeros((8, 3))}, x, y)
+    for found in predict_sweep(model, data, SIGMAS, inputs=50, draws=64):
+        assert found.sd == pytest.approx(0, abs=1e-6)
+        assert found.mean == pytest.approx(found.clean)
+
+
+@pytest.mark.parametrize("sigmas", [SIGMAS[:1], SIGMAS[:3], SIGMAS])
+def test_stated_costs_add_up(
+    classifier: tuple[Model, Dataset], sigmas: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = classifier
+    grounds: list[Ground] = []
+
+    class Recorded(Ground):
+        def __init__(self, *args: Any) -> None:
+            time.sleep(0.5)
+            super().__init__(*args)
+            grounds.append(self)
+
+    monkeypatch.setattr("kppstat.prediction.sweep.Ground", Recorded)
+    begun = time.monotonic()
+    found = predict_sweep(model, data, sigmas, inputs=60, draws=64)
+    passed = time.monotonic() - begun
+    assert sum(f.evaluations for f in found) == pytest.approx(grounds[0].passes / len(data) + 1)
+    assert passed - 0.2 < sum(f.seconds for f in found) <= passed
 
 
 def test_a_sweep_needs_a_sigma(classifier: tuple[Model, Dataset]) -> None:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from kppstat.engine import Evaluation, Task
 from kppstat.errors import DataError, SettingError
-from kppstat.sampling.audited import Audited
-from kppstat.sampling.question import Question
+from kppstat.sampling.audited import _EARLY, FIRST_SHARE, Audited
+from kppstat.sampling.question import BY_HAND, Question
 from kppstat.sampling.result import State
+from kppstat.stats.bracket import AuditErrors, Bracket, brackets, fixed_bracket
 
 INPUTS = 200
 Machine = Callable[[Iterable[Task]], Iterator[Evaluation]]
@@ -236,6 +237,76 @@ def test_planned_ends_and_ends_by_hand_share_the_error() -> None:
     assert estimator._alpha + estimator._alpha_by_hand == pytest.approx(0.1)
     always = audited(k=10, confidence=0.9, guarantee="anytime")
     assert always._alpha_by_hand == pytest.approx(0.1)
+
+
+def test_a_run_by_another_plan_goes_by_the_sequence_kept_for_ends_before_the_plan() -> None:
+    question = Question(k=10, confidence=0.9, max_evaluations=60)
+    planned = Audited(question, 0.02, inputs=INPUTS)
+    again = Audited(question, 0.02, inputs=INPUTS, replanned=True)
+    assert [again._sequence().bracket(n) for n in (20, 200)] == [planned._sequence().bracket(n) for n in (20, 200)]
+    end = last(again, machine(population("normal")))
+    assert end.guarantee == "anytime"
+    assert end.instances == again._touched  # all of them count
+    assert again._sequence().bracket(300) == planned._sequence().bracket(300)
+
+
+def test_scouts_and_what_is_planned_by_them_have_each_a_part_of_the_error_by_hand() -> None:
+    estimator = audited(k=10)
+    assert estimator._sequence()._low.alpha == pytest.approx(_EARLY * BY_HAND * 0.05 / 2)
+    estimator._offset = 1
+    assert estimator._sequence()._low.alpha == pytest.approx((1 - _EARLY) * BY_HAND * 0.05 / 2)
+
+
+def test_scouts_do_not_count_at_planned_sizes_and_those_have_the_rest_of_the_error() -> None:
+    estimator = audited(0.05, k=10)
+    ends_of, met = estimator._ends_of, []
+
+    def remember(ids: np.ndarray, bracket: Bracket) -> tuple[float, float]:
+        met.append((int(ids[0]), bracket))
+        return ends_of(ids, bracket)
+
+    estimator._ends_of = remember  # type: ignore[method-assign]
+    for state in estimator.states(machine(population("normal"))):
+        if state.phase == "pilot":
+            continue
+        if estimator._bracket is None:
+            opened = estimator._opened
+    planned = [ids for ids, bracket in met if bracket == estimator._bracket]
+    assert planned
+    assert min(planned) == estimator._offset == opened > 16
+    n = estimator._bracket.size
+    (first,) = brackets([n], 0.1, (1 - BY_HAND) * 0.05, estimator._errors, FIRST_SHARE)  # takes all there is
+    assert estimator._bracket.low <= first.low
+    assert first.high <= estimator._bracket.high
+
+
+@pytest.mark.parametrize("instances", [400, None])
+def test_ranks_of_a_number_of_instances_have_the_error_that_is_not_kept(
+    instances: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = []
+
+    def remember(n: int, p: float, alpha: float, errors: AuditErrors) -> Bracket:
+        shares.append(alpha)
+        return fixed_bracket(n, p, alpha, errors)
+
+    monkeypatch.setattr("kppstat.sampling.audited.fixed_bracket", remember)
+    last(audited(0.05, instances, k=10, guarantee="asymptotic"), machine(population("normal")))
+    assert shares
+    assert shares == pytest.approx([(1 - BY_HAND) * 0.05] * len(shares))
+
+
+def test_who_stops_by_hand_gets_the_sequence_even_where_a_planned_size_is_reached() -> None:
+    for guarantee in ("exact", "asymptotic"):
+        estimator = audited(1e-9, k=10, instances=400, guarantee=guarantee)
+        for state in estimator.states(machine(population("normal"))):
+            if not state.done and estimator._touched >= 400 and estimator._ends != (0.0, 1.0):
+                assert state.guarantee == "anytime"
+                break
+        end = estimator.conclude("stopped", by_hand=True)
+        assert end.guarantee == "anytime"
+        if guarantee == "asymptotic":
+            assert (end.low, end.high) == estimator._shown != estimator._ends
 
 
 @pytest.mark.parametrize("level", [0, 137, INPUTS])

@@ -7,6 +7,7 @@ import pytest
 
 from kppstat.cli import AT_BUDGET, BAD_INPUT, run
 from kppstat.demo import MODEL, NOISE_TRAINED
+from kppstat.errors import RunError
 from kppstat.sampling.compare import compare
 
 
@@ -42,6 +43,18 @@ def test_a_model_is_not_better_than_itself(few_inputs: Path) -> None:
     assert not difference.told_apart
     assert difference.low <= 0 <= difference.high
     assert result.estimates[0].mean == pytest.approx(result.estimates[1].mean, abs=0.05)
+
+
+def test_each_model_has_a_journal_of_its_own(few_inputs: Path, tmp_path: Path) -> None:
+    asked = {"sigma": 0.1, "k": 50, "method": "mc", "max_evaluations": 6, "workers": 1, "data": str(few_inputs)}
+    one = compare([MODEL, NOISE_TRAINED], **asked, run=tmp_path / "run")
+    assert sorted(f.name for f in (tmp_path / "run").iterdir()) == ["model-1", "model-2"]
+    with pytest.raises(RunError, match="holds a run"):
+        compare([MODEL, NOISE_TRAINED], **asked, run=tmp_path / "run")
+    same = compare([MODEL, NOISE_TRAINED], **asked, run=tmp_path / "run", resume=True)
+    assert same.differences == one.differences
+    with pytest.raises(RunError, match="no run to resume"):
+        compare([MODEL, NOISE_TRAINED], **asked, run=tmp_path / "none", resume=True)
 
 
 def test_three_models_on_the_command_line(few_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,11 @@ from scipy.stats import binom, norm, quantile_test
 
 from kppstat.engine import Evaluation, Task
 from kppstat.sampling.monte_carlo import PILOT, MonteCarlo
-from kppstat.sampling.question import Question
-from kppstat.sampling.result import State
+from kppstat.sampling.question import BY_HAND, Question
+from kppstat.sampling.result import SPENT, State
 from kppstat.stats.order import ranks
+from kppstat.stats.sequence import QuantileSequence
+from kppstat.stats.stages import looks
 
 Law = Callable[[np.random.Generator], float]
 
@@ -82,6 +84,26 @@ def test_a_clock_keeps_exact_and_a_hand_gets_the_sequence() -> None:
         assert -math.inf < end.low <= end.kpp <= end.high < math.inf
 
 
+def test_after_a_look_a_clock_has_half_of_the_error_and_the_pilot_never_counts_with_it() -> None:
+    estimator = MonteCarlo(Question(k=10), half_width=0.004)
+    values = [float(e.scores[0]) for e in machine(normal)(Task(i) for i in range(3000))]
+    brackets = []
+    for _ in estimator.states(machine(normal)):
+        if estimator._bracket != (-math.inf, math.inf):
+            brackets.append((len(estimator._looked_at), estimator._bracket))
+        if brackets and len(estimator._looked_at) > brackets[0][0]:
+            break
+    size, (low, high) = brackets[0]
+    assert size >= PILOT
+    one = next(looks([size, 10**6], 0.1, estimator._alpha))
+    ordered = sorted(values[PILOT : PILOT + size])
+    assert (low, high) == (ordered[one.low - 1], ordered[one.high - 1])
+    end = estimator.conclude("the time is up", by_hand=False)
+    ordered = sorted(values[PILOT : PILOT + size + 1])
+    first, beyond = ranks(size + 1, 0.1, estimator._alpha / 2)
+    assert (end.low, end.high) == (max(low, ordered[first - 1]), min(high, ordered[beyond - 1]))
+
+
 @pytest.mark.parametrize("looked_at", [0, 30, PILOT - 1])
 def test_a_clock_that_takes_the_pilot_spends_the_error_once(looked_at: int) -> None:
     """A pilot that plans very few instances: no look comes before they are as many as the pilot."""
@@ -100,6 +122,45 @@ def test_a_clock_that_takes_the_pilot_spends_the_error_once(looked_at: int) -> N
     ordered = sorted(estimator._pilot)
     low, high = ranks(PILOT, 0.5, estimator._alpha)
     assert (end.low, end.high, end.guarantee) == (ordered[low - 1], ordered[high - 1], "exact")
+
+
+def test_runs_by_another_plan_go_by_the_one_sequence_kept_for_ends_by_hand() -> None:
+    question = Question(k=10, confidence=0.9)
+    one = QuantileSequence(0.1, BY_HAND * question.alpha, MonteCarlo(question, 1e-9)._sequence.t_opt)
+    low, high = -math.inf, math.inf
+    values: list[float] = []
+    ends = {}
+    for n, evaluation in enumerate(machine(normal)(Task(i) for i in range(2200)), start=1):
+        values = sorted([*values, float(evaluation.scores[0])])
+        lower, upper = one.ranks(n)
+        low = max(low, values[lower - 1] if lower else -math.inf)
+        high = min(high, values[upper - 1] if upper <= n else math.inf)
+        ends[n] = (low, high)
+    for budget in (50, 300, 2200):  # also where the budget is below what the sequence is tightest at
+        again = Question(k=10, confidence=0.9, max_evaluations=budget)
+        estimator = MonteCarlo(again, 1e-9, replanned=True)
+        assert estimator._sequence.t_opt == one.t_opt
+        end = last(estimator)
+        assert (end.low, end.high, end.guarantee, end.phase) == (*ends[budget], "anytime", SPENT)
+        stopped = MonteCarlo(again, 1e-9)
+        list(stopped.states(machine(normal)))
+        assert stopped.conclude("stopped", by_hand=True).low == end.low
+
+
+@pytest.mark.slow
+def test_raising_the_budget_until_the_interval_is_narrow_misses_no_more_than_promised() -> None:
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(200):
+        values = np.where(rng.random(1000) < 0.1, 0.8, 0.9).tolist()
+        budget, end = 60, None
+        while budget < 700 and not (end and end.converged):
+            question = Question(k=10, confidence=0.9, max_evaluations=budget)
+            estimator = MonteCarlo(question, 0.01, replanned=end is not None)
+            *_, end = estimator.states(lambda tasks, values=values: (_given(task, values) for task in tasks))
+            budget = int(1.2 * budget) + 1
+        assert end
+        missed += not end.low <= 0.8 <= end.high
+    assert missed <= 0.1 * 200
 
 
 @pytest.mark.parametrize("guarantee", ["exact", "anytime", "asymptotic"])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -7,6 +8,10 @@ import pytest
 
 import kppstat
 from kppstat.errors import RunError
+from kppstat.noise import variation_of
+from kppstat.sampling.question import Question
+from kppstat.sampling.result import Estimate
+from kppstat.sampling.study import Study
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N, 2, 3, 3] x) => (float[N, 2] y) <float[2, 2, 3, 3] w,
@@ -17,7 +22,9 @@ float[2] scale = {2.0, 0.5}, float[2] shift = {0.0, 0.0}, float[2] mean = {0.0, 
 }"""
 
 
-def test_a_run_with_folded_batch_norm_is_another_run(tmp_path: Path) -> None:
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    """A network with batch normalisation, and its data beside it."""
     rng = np.random.default_rng(0)
     model = onnx.parser.parse_model(TEXT)
     kept = [i for i in model.graph.initializer if i.name != "w"]
@@ -26,14 +33,44 @@ def test_a_run_with_folded_batch_norm_is_another_run(tmp_path: Path) -> None:
     model.graph.initializer.extend([*kept, weights])
     onnx.save(model, tmp_path / "net.onnx")
     np.savez(tmp_path / "net.npz", x=rng.normal(size=(40, 2, 3, 3)).astype(np.float32), y=rng.integers(2, size=40))
+    return tmp_path / "net.onnx"
 
-    def run(*, fold: bool, resume: bool) -> None:
-        kppstat.estimate(
-            tmp_path / "net.onnx", sigma=0.1, k=50, method="mc", max_evaluations=5, workers=1,
-            run=tmp_path / "run", resume=resume, fold_batch_norm=fold,
-        )  # fmt: skip
 
-    run(fold=False, resume=False)
-    run(fold=False, resume=True)
+def estimate(net: Path, **settings: Any) -> Estimate:
+    asked = {"sigma": 0.1, "k": 50, "method": "mc", "half_width": 1e-9, "max_evaluations": 5, "workers": 1}
+    return kppstat.estimate(net, run=net.parent / "run", **{**asked, **settings})
+
+
+def test_a_run_with_folded_batch_norm_is_another_run(net: Path) -> None:
+    estimate(net)
+    estimate(net, resume=True)
     with pytest.raises(RunError, match="weights is"):
-        run(fold=True, resume=True)
+        estimate(net, resume=True, fold_batch_norm=True)
+
+
+@pytest.mark.parametrize("method", ["mc", "audited"])
+def test_an_exact_interval_is_given_to_one_plan_only(net: Path, method: str) -> None:
+    one = estimate(net, method=method, max_evaluations=20)
+    same = estimate(net, method=method, max_evaluations=20, resume=True)
+    assert (same.ci_low, same.ci_high, same.guarantee) == (one.ci_low, one.ci_high, "exact")
+    assert not any("plan" in note for note in same.notes)
+    more = estimate(net, method=method, max_evaluations=30, resume=True)
+    assert more.guarantee == "anytime"
+    assert any(f"({method}, at most 20 evaluations" in note for note in more.notes)
+    # Another percentile is another question, which has a plan of its own.
+    assert estimate(net, method=method, max_evaluations=20, k=20, resume=True).guarantee == "exact"
+
+
+def test_where_a_clock_struck_is_no_plan_to_go_on_by(net: Path) -> None:
+    struck = estimate(net, max_evaluations=None, max_time=0.01)
+    assert struck.guarantee == "exact"
+    again = estimate(net, max_evaluations=None, max_time=0.01, resume=True)
+    assert again.guarantee == "anytime"
+    assert any("ended by the clock" in note for note in again.notes)
+
+
+def test_the_plan_may_change_as_long_as_nothing_was_evaluated(net: Path) -> None:
+    question = Question(k=50, method="mc", half_width=1e-9, max_evaluations=20)
+    with Study(net, question, variation_of(0.1, None), run=net.parent / "run", workers=1):
+        pass
+    assert estimate(net, max_evaluations=30, resume=True).guarantee == "exact"

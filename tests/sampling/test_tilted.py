@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import State
 from kppstat.sampling.tilted import Tilted
 from kppstat.sampling.tilted_audits import TiltedAudits
+from kppstat.sampling.tilted_hidden import HiddenMass
 from kppstat.sampling.tilted_surrogate import Quadratic
+from kppstat.sampling.tilted_wave import Recorder
+from kppstat.stats.interval import Interval
 
 INPUTS = 400
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -122,6 +126,59 @@ def test_reaches_the_width_and_holds_the_truth(law: str) -> None:
     assert estimator.sample().sd == pytest.approx(performances.std(), rel=0.15)
     assert 0 < end.instances < estimator._looks.count  # pilot, scouts and the first wave do not count
     assert "exactly" in " ".join(estimator.notes)
+
+
+def test_the_first_wave_counts_only_until_another_does() -> None:
+    estimator = tilted(World(steep))
+    waves = [SimpleNamespace(looked=looked, plan=SimpleNamespace(number=n)) for n, looked in enumerate((50, 3, 60))]
+    estimator._waves = waves[:2]
+    assert estimator._counting == waves[:1]
+    estimator._waves = waves
+    assert estimator._counting == waves[2:]
+
+
+def test_a_narrow_interval_is_believed_only_where_the_wave_before_foresaw_it() -> None:
+    estimator = tilted(World(steep, cost=60.0), 0.02)
+    estimator._waves, estimator._rare, estimator._largest = [None] * 3, 100.0, 0.0  # type: ignore[list-item]
+    estimator._interval = Interval(0.4, 0.42, 0.95, "asymptotic")
+    estimator._before = (50.0, 0.05)
+    assert not estimator._converged()
+    estimator._before = (50.0, 0.021)
+    assert estimator._converged()
+    for name, value in (("_waves", [None] * 2), ("_rare", 10.0), ("_largest", 0.5)):
+        usual = getattr(estimator, name)
+        setattr(estimator, name, value)
+        assert not estimator._converged()
+        setattr(estimator, name, usual)
+
+
+def test_hidden_failures_are_bounded_by_what_was_fixed_before_the_wave(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+    plans: list[tuple[float, float]] = []
+
+    def audit(self: HiddenMass, ids: np.ndarray, blind: np.ndarray, share: float, most: float) -> Iterator[int]:
+        calls.append((ids, blind, share, most))
+        yield from ()
+
+    monkeypatch.setattr(HiddenMass, "audit", audit)
+    world = World(steep)
+    estimator = tilted(world, 1e-9, k=2.0, max_evaluations=150)
+
+    run = Recorder.run
+
+    def remember(self: Recorder) -> Iterator[int]:
+        plans.append((self.plan.most, estimator._cost))
+        return run(self)
+
+    monkeypatch.setattr(Recorder, "run", remember)
+    list(estimator.states(world.reveal))
+    first, *later = estimator._waves
+    assert len(calls) == len(later) > 1  # the first wave says where failures begin, and is not counted
+    for (ids, blind, share, most), wave, (allowed, before) in zip(calls, later, plans[1:], strict=True):
+        assert ids.tolist() == wave.ids[wave.nominal].tolist()
+        assert blind.tolist() == first.blind(wave.places[wave.nominal]).tolist()
+        assert share == first.blind_share
+        assert most == min(0.12 * wave.plan.cost, 0.5 * (150 - before - allowed)) > 0
 
 
 def test_an_upper_percentile_is_not_believed_before_rare_events_above_it() -> None:

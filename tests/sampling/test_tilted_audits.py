@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from kppstat.sampling.tilted_audits import TiltedAudits
 from kppstat.sampling.tilted_design import Design, designed
 from kppstat.sampling.tilted_ledger import Looks
 from kppstat.sampling.tilted_pool import Drawn, Kinds
+from kppstat.stats.betting import Round, high_end, low_end
 from kppstat.stats.bracket import planned_errors
 from kppstat.stats.staged import LOGISTIC
 from tests.sampling.test_tilted import LAWS, World, last, steep, tilted, useless
@@ -49,14 +52,60 @@ def test_tilts_where_the_surrogate_knows_and_not_where_it_does_not() -> None:
     assert tilt["useless"] < tilt["steep"]
 
 
-def test_mean_and_spread_are_those_of_instances_as_they_come() -> None:
+def test_mean_and_spread_are_those_of_instances_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a tenth of the places has four times as many instances as the others."""
+    usual = TiltedAudits._design
+
+    def steeper(self: TiltedAudits, looks: Looks, law: np.ndarray, share: np.ndarray, percentile: float) -> Design:
+        design = usual(self, looks, law, share, percentile)
+        order = np.argsort((law[0] * law[1]).sum(0))
+        inclusion = np.full(len(share), 0.25)
+        inclusion[order[share[order].cumsum() < 0.1]] = 1.0
+        return replace(design, inclusion=inclusion, low=np.maximum(design.low, -0.2))
+
+    monkeypatch.setattr(TiltedAudits, "_design", steeper)
     world = World(steep)
-    estimator = tilted(world, 1e-9, max_evaluations=250, guarantee="anytime")
+    estimator = tilted(world, 0.05, max_evaluations=120, guarantee="anytime")
     last(estimator, world.reveal)
+    nominal, values = np.concatenate([d.nominal for d in estimator._drawn]), estimator._aim.guesses(estimator._ids)[0]
+    assert nominal.sum() < 0.9 * len(nominal)
     found = estimator.sample()
     truth = [world.scores(i, world.place(i)).mean() for i in range(10**6, 10**6 + 3000)]
-    assert found.mean == pytest.approx(np.mean(truth), abs=4 * np.std(truth) / math.sqrt(len(found.performance)))
+    allowed = 4 * np.std(truth) / math.sqrt(len(found.performance))
+    assert found.mean == pytest.approx(np.mean(truth), abs=allowed)
     assert found.sd == pytest.approx(np.std(truth), rel=0.1)
+    assert abs(values.mean() - np.mean(truth)) > allowed  # those of all instances are not
+
+
+def test_each_end_has_half_of_the_error_at_shares_that_the_first_round_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, set[tuple[float, float]]] = {"low_end": set(), "high_end": set()}
+    for name, end in (("low_end", low_end), ("high_end", high_end)):
+
+        def remember(
+            rounds: list[Round], bounds: np.ndarray, p: float, alpha: float, *, name: str = name, end: Any = end
+        ) -> float:
+            asked[name].add((p, alpha))
+            return float(end(rounds, bounds, p, alpha))
+
+        monkeypatch.setattr(f"kppstat.sampling.tilted_audits.{name}", remember)
+    designs: list[Design] = []
+    drawn: list[Drawn] = []
+    design, draw = TiltedAudits._design, Kinds.draw
+    monkeypatch.setattr(TiltedAudits, "_design", lambda *a: designs.append(design(*a)) or designs[-1])
+    monkeypatch.setattr(Kinds, "draw", lambda *a: drawn.append(draw(*a)) or drawn[-1])
+    world = World(steep)
+    estimator = tilted(world, 0.03, max_evaluations=250, guarantee="anytime")
+    last(estimator, world.reveal)
+    assert len(estimator._rounds) > 1
+    below, above = estimator._errors.shares(0.01)
+    assert below < 0.01 < above
+    alpha = pytest.approx(0.025)
+    assert [(p, a == alpha) for p, a in asked["low_end"]] == [(below, True)]
+    assert [(p, a == alpha) for p, a in asked["high_end"]] == [(above, True)]
+    for known, plan, pool in zip(estimator._drawn, designs, drawn, strict=False):
+        assert known.round.least == plan.inclusion.min()
+        assert known.nominal.tolist() == (pool.coin < plan.inclusion.min()).tolist()
+        assert known.round.inclusion.tolist() == plan.inclusion[pool.kind].tolist()
 
 
 def test_ends_whenever_it_is_stopped() -> None:

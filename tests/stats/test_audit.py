@@ -67,8 +67,6 @@ def test_a_book_that_forgets_its_weights_is_caught() -> None:
     scores = np.tile((np.arange(INPUTS) < INPUTS // 2).astype(float), (500, 1))
     honest = AuditBook(INPUTS, plan(expected, 0.45, 0.55))
     liar = AuditBook(INPUTS, plan(expected, 0.45, 0.55))
-    liar._cut, liar._alias = AuditBook(INPUTS, Design(np.where(scores[0] > 0, 1.5, 0.5) / INPUTS, expected,
-                                                      honest.design.payoffs, 1))._cut, honest._alias  # fmt: skip
     liar._cut = np.where(scores[0] > 0, 1.0, 0.3)
     liar._alias = np.arange(INPUTS)[::-1].copy()
     wrong = [(np.max(audit(book, scores, [15, 15, 15], rng)[0], axis=0) > 0.5).mean() for book in (honest, liar)]

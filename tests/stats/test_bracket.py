@@ -8,12 +8,14 @@ from scipy.stats import binom
 
 from kppstat.stats.bracket import (
     AuditErrors,
+    Bracket,
     BracketSequence,
     brackets,
     fixed_bracket,
     planned_errors,
 )
 from kppstat.stats.order import ranks
+from kppstat.stats.sequence import QuantileSequence
 from kppstat.stats.stages import growing_sizes, looks
 
 
@@ -66,20 +68,30 @@ def test_looks_are_those_of_both_shares() -> None:
 
 
 def test_sequence_is_valid_on_both_sides() -> None:
-    sequence = BracketSequence(0.05, 0.1, AuditErrors(0.1, 0.005), best=500)
+    """And ranks for a fixed number are not, which shows that the simulation would tell."""
+    errors = AuditErrors(0.1, 0.005)
+    sequence = BracketSequence(0.05, 0.1, errors, best=500)
     rng = np.random.default_rng(0)
     sizes = np.arange(50, 2000, 25)
-    ends = [sequence.bracket(int(n)) for n in sizes]
-    below, above = AuditErrors(0.1, 0.005).shares(0.05)
-    missed = np.zeros(2)
-    for _ in range(1000):
-        u = rng.random(2000)
-        count_low, count_high = np.cumsum(u < below)[sizes - 1], np.cumsum(u < above)[sizes - 1]
-        missed += [
-            any(c <= b.low - 1 for c, b in zip(count_low, ends, strict=True)),
-            any(c >= b.high for c, b in zip(count_high, ends, strict=True)),
-        ]
-    assert missed.sum() / 1000 <= 0.1
+    below, above = errors.shares(0.05)
+    u = rng.random((1000, 2000))
+    count_low, count_high = ((u < share).cumsum(1)[:, sizes - 1] for share in (below, above))
+
+    def missed(ends: list[Bracket]) -> np.ndarray:
+        low, high = np.array([[b.low, b.high] for b in ends]).T
+        return np.array([(count_low < low).any(1).mean(), (count_high >= high).any(1).mean()])
+
+    assert (missed([sequence.bracket(int(n)) for n in sizes]) <= 0.05).all()
+    assert (missed([fixed_bracket(int(n), 0.05, 0.1, errors) for n in sizes]) > 0.05).all()
+
+
+def test_each_side_of_a_sequence_has_half_of_the_error() -> None:
+    errors = AuditErrors(0.05, 1e-4)
+    below, above = errors.shares(0.01)
+    sequence = BracketSequence(0.01, 0.05, errors, best=2000)
+    low, high = QuantileSequence(below, 0.025, 2000), QuantileSequence(above, 0.025, 2000)
+    for n in (400, 2000, 9000):
+        assert sequence.bracket(n) == Bracket(n, low.ranks(n)[0], high.ranks(n)[1])
 
 
 def steered_errors(rng: np.random.Generator, audits: int, error: float, cunning: str) -> int:
