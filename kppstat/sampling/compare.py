@@ -113,20 +113,27 @@ def compare_states(
 ) -> Iterator[tuple[list[State], Comparison | None]]:
     """Run a comparison; yield the states of all models after each step, and the result at the end.
 
-    Parameters are those of `compare`. The model whose interval is the widest among those not yet told apart goes
-    next, so most of the work is spent where it decides. An interrupt ends it with what is known by then.
+    Parameters are those of `compare`. The model that still decides most for its cost goes next (see `_next`). An
+    interrupt ends it with what is known by then.
     """
     if resume and (run is None or not Path(run).exists()):
         where = "--resume" if run is None else str(run)
         raise RunError("there is no run to resume", where=where, remedy="Name its folder with --run")
     if len(models) < 2:
         raise SettingError("one model has nothing to be compared with", remedy="Name at least two")
+    budget = question.max_evaluations
+    if budget is not None and budget < len(models):
+        raise SettingError(
+            f"max-evaluations is {budget:g} for {len(models)} models",
+            where="--max-evaluations",
+            remedy=f"Give {len(models)} or more",
+        )
     begun = time.monotonic()
     alone = replace(
         question,
         guarantee="anytime",
         confidence=1 - question.alpha / len(models),
-        max_evaluations=None if question.max_evaluations is None else question.max_evaluations / len(models),
+        max_evaluations=None if budget is None else budget / len(models),
     )
     with ExitStack() as stack:
         studies = []
@@ -140,8 +147,7 @@ def compare_states(
         going = [study.states() for study in studies]
         now: list[State] = [next(states) for states in going]
         reason = "the models are told apart"
-        while _undecided(now):
-            i = max(_undecided(now), key=lambda i: now[i].half_width)
+        while (i := _next(now)) is not None:
             try:
                 now[i] = next(going[i])
             except KeyboardInterrupt:
@@ -154,12 +160,17 @@ def compare_states(
             states.close()
         now = [state if state.done else study.conclude(reason) for study, state in zip(studies, now, strict=True)]
         estimates = tuple(study.result() for study in studies)
+        bounds = [(study.performance.low, study.performance.high) for study in studies]
+        ends = [
+            replace(state, low=max(state.low, low), high=min(state.high, high))
+            for state, (low, high) in zip(now, bounds, strict=True)
+        ]
     names = _names(models)
     yield (
         list(now),
         Comparison(
             estimates=estimates,
-            differences=tuple(_difference(names, now, i, j) for i, j in combinations(range(len(models)), 2)),
+            differences=tuple(_difference(names, ends, i, j) for i, j in combinations(range(len(models)), 2)),
             confidence=question.confidence,
             guarantee="anytime",
             evaluations=sum(e.evaluations for e in estimates),
@@ -210,15 +221,26 @@ def compare(
     return result
 
 
-def _undecided(states: Sequence[State]) -> list[int]:
-    """Return which models can still change the verdict: in a pair that overlaps, and not done."""
-    overlapping = {
-        i
-        for a, b in combinations(range(len(states)), 2)
-        if states[a].low <= states[b].high and states[b].low <= states[a].high
-        for i in (a, b)
-    }
-    return [i for i in sorted(overlapping) if not states[i].done]
+def _next(states: Sequence[State]) -> int | None:
+    """Return which model to go on with; None where none can change a verdict.
+
+    Of two intervals that overlap, the lower part of the better one's and the upper part of the other's keep them from
+    being apart. A part falls with about the root of its cost, so a little more cost shortens it in proportion to the
+    part over the cost so far: where that is largest, the gap comes cheapest.
+    """
+    worth: dict[int, float] = {}
+    for a, b in combinations(range(len(states)), 2):
+        if states[a].low > states[b].high or states[b].low > states[a].high:
+            continue
+        better, other = (a, b) if states[a].kpp >= states[b].kpp else (b, a)
+        for i, part in (
+            (better, states[better].kpp - states[better].low),
+            (other, states[other].high - states[other].kpp),
+        ):
+            if not states[i].done:
+                known = math.isfinite(part) and states[i].evaluations > 0
+                worth[i] = max(worth.get(i, 0.0), part / states[i].evaluations if known else math.inf)
+    return max(worth, key=lambda i: worth[i], default=None)
 
 
 def _difference(names: Sequence[str], states: Sequence[State], i: int, j: int) -> Difference:

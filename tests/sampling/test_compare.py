@@ -7,8 +7,9 @@ import pytest
 
 from kppstat.cli import AT_BUDGET, BAD_INPUT, run
 from kppstat.demo import MODEL, NOISE_TRAINED
-from kppstat.errors import RunError
-from kppstat.sampling.compare import compare
+from kppstat.errors import RunError, SettingError
+from kppstat.sampling.compare import _next, compare
+from kppstat.sampling.result import State
 
 
 def test_models_that_differ_are_told_apart_early(few_inputs: Path) -> None:
@@ -23,6 +24,28 @@ def test_models_that_differ_are_told_apart_early(few_inputs: Path) -> None:
     assert difference.high == pytest.approx(b.ci_high - a.ci_low)
     assert result.evaluations == a.evaluations + b.evaluations < 400
     assert a.confidence == b.confidence == 0.975
+
+
+def test_the_part_that_is_shortened_most_cheaply_goes_next() -> None:
+    def state(kpp: float, low: float, high: float, cost: float, *, done: bool = False) -> State:
+        return State(100, cost, kpp, low, high, "anytime", "", done=done)
+
+    # The second is far wider, but downwards; what overlaps is the little that the first reaches down.
+    good, bad = state(0.88, 0.85, 0.89, 10), state(0.80, 0.40, 0.86, 1000)
+    assert _next([good, bad]) == 0
+    assert _next([bad, good]) == 1
+    # At equal parts the one that has cost less is shortened more by a little more.
+    assert _next([state(0.88, 0.84, 0.89, 200), state(0.80, 0.75, 0.85, 100)]) == 1
+    assert _next([state(0.88, 0.84, 0.89, 200), state(0.80, 0.75, 0.85, 100, done=True)]) == 0
+    assert _next([state(float("nan"), 0.0, 1.0, 5), good]) == 0
+    # Those that are apart from all others have nothing to decide.
+    assert _next([good, state(0.5, 0.4, 0.6, 10)]) is None
+    assert _next([good, bad, state(0.2, 0.1, 0.3, 1)]) == 0
+
+
+def test_a_budget_is_one_evaluation_for_each_model_at_least(few_inputs: Path) -> None:
+    with pytest.raises(SettingError, match=r"max-evaluations is 1 for 2 models\. Give 2 or more"):
+        compare([MODEL, NOISE_TRAINED], sigma=0.1, data=str(few_inputs), max_evaluations=1)
 
 
 def test_the_data_beside_the_first_model_serve_all(few_inputs: Path, tmp_path: Path) -> None:
