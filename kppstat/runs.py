@@ -75,7 +75,7 @@ class Journal:
         self._guard(self._check_identity, {key: json.dumps(value, sort_keys=True) for key, value in identity.items()})
         if len(self) and not resume:
             raise RunError(
-                f"this folder holds a run with {len(self)} evaluations already",
+                f"this folder holds a run already, with {len(self):,} entries",
                 where=str(folder),
                 remedy="Add --resume to continue it, or name another folder",
             )

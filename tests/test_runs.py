@@ -85,7 +85,7 @@ def test_another_question_is_refused_with_the_difference_named(tmp_path: Path) -
         list(journal.through(Machine())([Task(0)]))
     with pytest.raises(RunError, match=r"seed is 0 there and 1 here"):
         Journal(tmp_path, {**IDENTITY, "seed": 1}, resume=True)
-    with pytest.raises(RunError, match=r"holds a run with 1 evaluations already.*--resume"):
+    with pytest.raises(RunError, match=r"holds a run already, with 1 entries.*--resume"):
         Journal(tmp_path, IDENTITY)
     with pytest.raises(RunError, match="no run to resume"):
         Journal(tmp_path / "none", IDENTITY, resume=True)

@@ -15,6 +15,7 @@ from kppstat.engine import Task
 from kppstat.errors import RunError, SettingError
 from kppstat.noise import Gaussian, Variation
 from kppstat.onnx_io import Model, load
+from kppstat.runs import Journal
 from kppstat.sampling.question import Question
 from kppstat.sampling.result import Sample
 from kppstat.sampling.study import Study, versions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST = 10_000  # numbers in a range
+_NUMBER = "instances of each sigma"  # a note in the journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,8 @@ def sweep_states(
         again = resume and folder is not None and folder.exists()
         with Study(loaded, questions[0], Variation(Gaussian(sigma)), run=folder, resume=again, **settings) as study:
             settings["data"] = study.data
+            if study.journal is not None:
+                _require_same_number(study.journal, instances, str(folder))
             values = np.empty(instances)
             try:
                 for i, evaluation in enumerate(study.reveal(Task(i) for i in range(instances))):
@@ -198,6 +202,19 @@ def sweep_states(
             versions=versions(),
         ),
     )
+
+
+def _require_same_number(journal: Journal, instances: int, folder: str) -> None:
+    """Raise if the journal is of a sweep of another number of instances: exact intervals hold for one number."""
+    noted = journal.noted(_NUMBER)
+    if noted is None:
+        journal.note(_NUMBER, str(instances))
+    elif noted != str(instances):
+        raise RunError(
+            f"the sweep in this folder is of {noted} instances, and exact intervals hold for one number only",
+            where=folder,
+            remedy=f"Give --instances {noted}, or name another folder",
+        )
 
 
 def sweep(

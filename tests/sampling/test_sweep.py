@@ -42,6 +42,9 @@ def test_command_line_writes_figure_and_json(
     assert one["points"] == two["points"]
     assert len(one["points"]) == 6
     assert np.all(np.diff([p["mean"] for p in one["points"][::2]]) < 0)
+    # An exact interval holds for one number: nobody goes on until he likes it.
+    assert run([*words, "-", "--resume", "--instances", "20"]) == BAD_INPUT
+    assert "the sweep in this folder is of 12 instances" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("0.1", [0.1]), ("0:1:3", [0, 0.5, 1]), ("1,5", [1, 5])])
