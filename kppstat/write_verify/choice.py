@@ -115,7 +115,8 @@ def select(
         raise SettingError(what, where="--verified-sigma", remedy="Give a smaller one")
 
     def chosen(value: Tensor) -> Tensor:
-        order = torch.argsort(value, descending=True, stable=True)
+        # By no method is it worth anything to verify a weight that then deviates no less, as in a tensor of zeros.
+        order = torch.argsort(value.where(gain > 0, -torch.inf), descending=True, stable=True)
         mask = torch.zeros(network.size, dtype=torch.bool)
         mask[order[:count]] = True
         return mask
