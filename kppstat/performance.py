@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from kppstat.errors import DataError, SettingError
+from kppstat.errors import DataError, ModelError, SettingError
 from kppstat.user_code import function_named, in_short, names_function
 
 
@@ -307,6 +307,27 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
     low, high = float(getattr(function, "low", -np.inf)), float(getattr(function, "high", np.inf))
     return UserPerformance(name, low, high, loss=False, function=function)
+
+
+def require_output_each(shape: Sequence[int], inputs: int) -> None:
+    """Raise unless the first axis of outputs of this shape counts the inputs that they were computed from.
+
+    Raises
+    ------
+    ModelError
+
+    Examples
+    --------
+    >>> require_output_each((), 1)
+    Traceback (most recent call last):
+    kppstat.errors.ModelError: the model's output has shape () for 1 input. The first axis of inputs and output must \
+count the inputs.
+    """
+    if tuple(shape[:1]) != (inputs,):
+        raise ModelError(
+            f"the model's output has shape {tuple(shape)} for {inputs} input{'s' * (inputs != 1)}",
+            remedy="The first axis of inputs and output must count the inputs",
+        )
 
 
 def _by_class(outputs: np.ndarray, name: str) -> np.ndarray:

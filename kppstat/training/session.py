@@ -19,7 +19,7 @@ from kppstat.data.dataset import content_hash
 from kppstat.errors import DataError, ModelError, SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model, load
-from kppstat.performance import performance_named
+from kppstat.performance import performance_named, require_output_each
 from kppstat.sampling.study import versions
 from kppstat.training.checkpoint import Checkpoint
 from kppstat.training.examples import Examples
@@ -197,6 +197,7 @@ class Session:
         except (RuntimeError, TypeError, ValueError) as error:  # a module says in its own way that inputs do not fit
             reason = str(error).strip().split("\n")[0]
             raise ModelError(f"cannot be run on the data: {reason}", where=self.source) from error
+        require_output_each(outputs.shape, len(few))
         sigma = equal_sigma(start, self.network.noisy, self.variation)
         seed, precision = self.plan.seed, fast_precision(self.device)
         return Scene(self.network, start, self.variation, sigma, inputs, outputs, seed, precision)
