@@ -269,6 +269,7 @@ class UserPerformance(Performance):
 
 
 NAMES = {"top-1": Top1(), "top-5": TopK(), "cross-entropy": CrossEntropy(), "mse": MeanSquaredError()}
+_WAYS = f"Take one of {', '.join(NAMES)}, or module:function"
 
 
 def performance_named(performance: str | Performance | Callable[[np.ndarray, np.ndarray], Any]) -> Performance:
@@ -283,7 +284,7 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
     Raises
     ------
     SettingError
-        If there is none of this name.
+        If there is none of this name, or it is no function.
 
     Examples
     --------
@@ -292,6 +293,8 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
     """
     if isinstance(performance, Performance):
         return performance
+    if not (isinstance(performance, str) or callable(performance)):
+        raise SettingError(f"{performance!r} is no performance", where="--performance", remedy=_WAYS)
     if isinstance(performance, str):
         if performance in NAMES:
             return NAMES[performance]
@@ -299,7 +302,7 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
             raise SettingError(
                 f"there is no performance '{performance}'",
                 where="--performance",
-                remedy=f"Take one of {', '.join(NAMES)}, or module:function",
+                remedy=_WAYS,
             )
         function, name = function_named(performance, "--performance"), performance
     else:

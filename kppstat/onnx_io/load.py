@@ -16,7 +16,7 @@ from kppstat.onnx_io.inputs import Trial, again, joined, trial
 from kppstat.onnx_io.lift import Lifted, all_nodes, lift
 from kppstat.onnx_io.model import Model
 from kppstat.onnx_io.normalise import IR_VERSION, OPSET, normalise, opset_of
-from kppstat.onnx_io.read import gist, read
+from kppstat.onnx_io.read import GIVE_ONNX, gist, read
 from kppstat.onnx_io.rehearsal import rehearse
 from kppstat.onnx_io.roles import canonical
 from kppstat.onnx_io.self_check import same
@@ -59,7 +59,10 @@ def load(path: str | Path, *, fold_batch_norm: bool = False) -> Model:
     >>> model.weights
     (Weight(name='w', position=0, shape=(2, 1), max_abs=2.0, consumers=("MatMul 'y'",)),)
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ModelError(f"this is of type {type(path).__name__}, no path", where="model", remedy=GIVE_ONNX) from None
     rehearse(path, fold_batch_norm=fold_batch_norm)
     return load_here(path, fold_batch_norm=fold_batch_norm)
 

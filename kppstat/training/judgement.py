@@ -19,7 +19,7 @@ from kppstat.data import Dataset
 from kppstat.engine import Evaluator
 from kppstat.engine.resources import cores
 from kppstat.errors import DataError, SettingError
-from kppstat.noise import Variation, variation_of
+from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import CrossEntropy, Top1
 from kppstat.stats.interval import Interval
@@ -110,7 +110,7 @@ def judge(
     *,
     data: Any,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     instances: int = 600,
     seed: int = 0,
     workers: int | None = None,
@@ -124,7 +124,7 @@ def judge(
         Labelled inputs that no training has read.
     sigma : float, optional
         Additive Gaussian variation of this standard deviation; give this or `noise`.
-    noise : Variation, optional
+    noise : Variation or NoiseModel, optional
     instances : int
         Fixed beforehand, which makes the intervals exact. Paired intervals at k = 1 and 95 % need 597.
     seed : int

@@ -17,7 +17,7 @@ from kppstat import data as data_room
 from kppstat.data import Dataset, from_arrays
 from kppstat.data.dataset import content_hash
 from kppstat.errors import DataError, ModelError, SettingError
-from kppstat.noise import Variation, variation_of
+from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import performance_named, require_output_each
 from kppstat.sampling.study import versions
@@ -268,7 +268,7 @@ def train(
     strategy: str | Strategy = "kpp",
     *,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     data: Any,
     **settings: Any,
 ) -> Training:
@@ -282,7 +282,7 @@ def train(
         See `kppstat.training.strategies`.
     sigma : float, optional
         Additive Gaussian variation of this standard deviation, in units of each tensor's max abs weight.
-    noise : Variation, optional
+    noise : Variation or NoiseModel, optional
         Any other device variation; give this or `sigma`.
     data : str, path, Dataset or pair of arrays
         Labelled inputs to train on, never those of the test; a part is kept for validation.

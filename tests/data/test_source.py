@@ -184,6 +184,17 @@ def test_functions_of_the_user(tmp_path: Path) -> None:
     assert "cannot be imported" in refusal("nosuchmodule:f", model)
 
 
+def test_arrays_stand_for_themselves(tmp_path: Path) -> None:
+    model = one_input(tmp_path)
+    assert_holds(load((X, Y), model))
+    assert_holds(load((X, None), model), y=None)
+    assert_holds(load({"x": X, "y": Y}, model))
+    assert_holds(load(X, model), y=None)
+    assert "what was given is no array" in refusal(([[1.0], [1.0, 2.0]], Y), model)
+    assert "what was given is no array" in refusal({"x": [[1.0], [1.0, 2.0]]}, model)
+    assert "shape ()" in refusal(3, model)
+
+
 def test_a_module_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_test_set.py").write_text("import numpy as np\ndef load(): return np.ones((5, 2, 4, 4))")
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,12 @@ FEEDS = {
 }
 
 
+@pytest.mark.parametrize("odd", [None, 3, b"bytes"])
+def test_what_is_no_path_is_refused(odd):
+    with pytest.raises(ModelError, match=f"of type {type(odd).__name__}, no path"):
+        load(odd)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_imported_model_gives_what_the_file_gives(loaded, name):
     proto = getattr(zoo, name)()
