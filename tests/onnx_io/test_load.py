@@ -248,6 +248,13 @@ def test_weights_that_are_no_numbers_are_refused(loaded, bad):
         loaded(zoo.parse("g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }", w=w))
 
 
+def test_weights_whose_deviations_would_overflow_are_refused(loaded):
+    w = zoo.draw(2, 2)
+    w[1, 0] = -3e38
+    with pytest.raises(ModelError, match=r"weight 'w' of MatMul 'y': reaches 3e\+38"):
+        loaded(zoo.parse("g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }", w=w))
+
+
 def test_a_model_without_weights_is_refused_with_the_reason(loaded):
     with pytest.raises(ModelError, match=r"no weight that device variation can act on.*MatMulInteger"):
         loaded(zoo.integer())
