@@ -204,6 +204,7 @@ class Attack:
     def result(self) -> WorstCase:
         """Return the worst weights found so far."""
         return WorstCase(
+            performance=self.certifier.performance,
             performance_worst=self.worst,
             clean=self.clean,
             bound=self.region.bound,
