@@ -348,10 +348,12 @@ def _by_class(outputs: np.ndarray, name: str) -> np.ndarray:
 def _labels(targets: np.ndarray, name: str) -> np.ndarray:
     if targets.dtype.kind in "iu" and targets.shape in ((len(targets),), (len(targets), 1)):
         return targets.reshape(-1)
+    several = targets.ndim > 1 and targets.shape[1] > 1
+    how = "one-hot targets: y.argmax(axis=1)" if several else "whole numbers in another type: y.astype(int)"
     raise DataError(
         f"targets are {targets.dtype} of shape {targets.shape}, and {name} needs integer labels of shape (n,)",
         where="targets",
-        remedy="Give the number of the right class of each input (one-hot targets: y.argmax(axis=1))",
+        remedy=f"Give the number of the right class of each input ({how})",
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kppstat.data import idx, images, numpy_files
 from kppstat.data.dataset import Dataset
-from kppstat.data.fit import from_arrays
+from kppstat.data.fit import from_arrays, quoted
 from kppstat.errors import DataError
 from kppstat.onnx_io import Model
 from kppstat.user_code import function_named, in_short, names_function
@@ -124,15 +124,18 @@ def _split(arrays: Mapping[str, np.ndarray], model: Model, source: str) -> Array
     target = "targets" if "y" in names else "y"
     if len(names) == 1 and names[0] not in arrays:
         inputs = {"x": arrays["x"]} if "x" in arrays else {k: a for k, a in arrays.items() if k != target}
-        if len(inputs) != 1:
-            listed = ", ".join(f"'{k}'" for k in arrays) or "none"
-            raise DataError(
-                f"there is no array 'x'; it has {listed}",
-                where=source,
-                remedy=f"Name the inputs 'x' or '{names[0]}', and the targets '{target}'",
-            )
+        missing = [] if len(inputs) == 1 else ["x"]
+        called = " or ".join(f"'{k}'" for k in dict.fromkeys(["x", *names]))
     else:
         inputs = {k: a for k, a in arrays.items() if k in names}
+        missing = [k for k in names if k not in inputs]
+        called = quoted(names)
+    if missing:
+        raise DataError(
+            f"there is no array {quoted(missing)}; it has {quoted(list(arrays)) or 'none'}",
+            where=source,
+            remedy=f"Name the inputs {called}, and the targets '{target}'",
+        )
     unused = ", ".join(f"'{k}'" for k in arrays if k not in inputs and k != target)
     if unused and target not in arrays and len(inputs) == len(names):
         # Without targets the score is agreement with the clean model, which nobody should get by a wrong name.

@@ -95,7 +95,9 @@ def test_several_inputs_go_by_name(tmp_path: Path) -> None:
     data = load(tmp_path / "d.npz", model)
     assert list(data.inputs) == ["a", "b"]
     np.savez(tmp_path / "d.npz", a=a, x=b)
-    assert "no array 'b'" in refusal(tmp_path / "d.npz", model)
+    assert "no array 'b'; it has 'a', 'x'. Name the inputs 'a', 'b'," in refusal(tmp_path / "d.npz", model)
+    np.savez(tmp_path / "d.npz", x_0=a, x_1=b, y=Y[:4])
+    assert "no array 'a', 'b'; it has 'x_0', 'x_1', 'y'" in refusal(tmp_path / "d.npz", model)
     np.savez(tmp_path / "d.npz", a=a, b=b[:3])
     assert "'a' 4, 'b' 3" in refusal(tmp_path / "d.npz", model)
 
@@ -214,6 +216,12 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("x.npy", "x.npz"):
         assert "never unpickled" in refusal(tmp_path / name, model)
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(("name", "called"), [("x", "'x',"), ("pixels", "'x' or 'pixels',")])
+def test_the_names_that_inputs_may_have_are_told_once(tmp_path: Path, name: str, called: str) -> None:
+    np.savez(tmp_path / "d.npz", a=X, b=X, y=Y)
+    assert f"Name the inputs {called} and" in refusal(tmp_path / "d.npz", one_input(tmp_path, name=name))
 
 
 def test_what_is_no_data_is_named(tmp_path: Path) -> None:
