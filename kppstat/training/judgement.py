@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,12 @@ from kppstat.stats.order import quantile, quantile_interval
 from kppstat.stats.paired import paired_difference
 from kppstat.training.confidence import calibration_error, entropy, probabilities
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Percentiles, in percent, that a judgement is told in.
 PERCENTILES = (5.0, 1.0, 0.1)
+_USUAL = 1.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,6 +94,38 @@ class Judgement:
         KPP(0.1) 3,688 (`kppstat.stats.order.smallest_size`).
         """
         return quantile_interval(self.accuracies, k / 100, confidence).clipped(0, 1)
+
+    def summary(self) -> str:
+        """Return the answer in one honest sentence, at the percentile that is asked for most."""
+        interval = self.interval(_USUAL)
+        kpp, low, high, clean = (
+            f"{100 * x:.2f} %" for x in (self.kpp(_USUAL), interval.low, interval.high, self.clean)
+        )
+        return (
+            f"All but {_USUAL:g} % of the instances reach a top-1 accuracy of {kpp}; 95 % interval [{low}, {high}], "
+            f"guarantee exact, from {self.accuracies.size:,} instances (clean {clean})."
+        )
+
+    def plot(self, path: str | None = None) -> Figure:
+        """Draw the share of instances below each accuracy.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the figure; the ending names the format.
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed or the file cannot be written.
+        """
+        from kppstat.style import save
+        from kppstat.training.figure import over_instances
+
+        figure = over_instances(self)
+        if path is not None:
+            save(figure, path)
+        return figure
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the accuracies as plain values, and the KPP at `PERCENTILES`."""
