@@ -68,6 +68,17 @@ def cast(x: Array, dtype: str) -> Array:
     return np.asarray(x).astype(dtype, copy=False)
 
 
+def without_half(values: Sequence[Array | None]) -> list[Array | None]:
+    """Return values of which half-precision tensors beside wider ones are in single: torch refuses what NumPy promotes.
+
+    Weights of float16 models vary in float32, so what they meet is computed in it, in either library.
+    """
+    kinds = {dtype_name(v) for v in values if is_torch(v)}
+    if "float16" not in kinds or not kinds & {"float32", "float64"}:
+        return list(values)
+    return [cast(v, "float32") if is_torch(v) and dtype_name(v) == "float16" else v for v in values]
+
+
 def dtype_name(x: Array) -> str:
     """Return the NumPy name of the dtype."""
     return str(x.dtype).removeprefix("torch.") if is_torch(x) else np.asarray(x).dtype.name

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from kppstat.errors import DataError, SettingError
+from kppstat.errors import DataError, ModelError, SettingError
 from kppstat.user_code import function_named, in_short, names_function
 
 
@@ -269,6 +269,7 @@ class UserPerformance(Performance):
 
 
 NAMES = {"top-1": Top1(), "top-5": TopK(), "cross-entropy": CrossEntropy(), "mse": MeanSquaredError()}
+_WAYS = f"Take one of {', '.join(NAMES)}, or module:function"
 
 
 def performance_named(performance: str | Performance | Callable[[np.ndarray, np.ndarray], Any]) -> Performance:
@@ -283,7 +284,7 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
     Raises
     ------
     SettingError
-        If there is none of this name.
+        If there is none of this name, or it is no function.
 
     Examples
     --------
@@ -292,6 +293,8 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
     """
     if isinstance(performance, Performance):
         return performance
+    if not (isinstance(performance, str) or callable(performance)):
+        raise SettingError(f"{performance!r} is no performance", where="--performance", remedy=_WAYS)
     if isinstance(performance, str):
         if performance in NAMES:
             return NAMES[performance]
@@ -299,7 +302,7 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
             raise SettingError(
                 f"there is no performance '{performance}'",
                 where="--performance",
-                remedy=f"Take one of {', '.join(NAMES)}, or module:function",
+                remedy=_WAYS,
             )
         function, name = function_named(performance, "--performance"), performance
     else:
@@ -307,6 +310,27 @@ def performance_named(performance: str | Performance | Callable[[np.ndarray, np.
         name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
     low, high = float(getattr(function, "low", -np.inf)), float(getattr(function, "high", np.inf))
     return UserPerformance(name, low, high, loss=False, function=function)
+
+
+def require_output_each(shape: Sequence[int], inputs: int) -> None:
+    """Raise unless the first axis of outputs of this shape counts the inputs that they were computed from.
+
+    Raises
+    ------
+    ModelError
+
+    Examples
+    --------
+    >>> require_output_each((), 1)
+    Traceback (most recent call last):
+    kppstat.errors.ModelError: the model's output has shape () for 1 input. The first axis of inputs and output must \
+count the inputs.
+    """
+    if tuple(shape[:1]) != (inputs,):
+        raise ModelError(
+            f"the model's output has shape {tuple(shape)} for {inputs} input{'s' * (inputs != 1)}",
+            remedy="The first axis of inputs and output must count the inputs",
+        )
 
 
 def _by_class(outputs: np.ndarray, name: str) -> np.ndarray:
@@ -324,10 +348,12 @@ def _by_class(outputs: np.ndarray, name: str) -> np.ndarray:
 def _labels(targets: np.ndarray, name: str) -> np.ndarray:
     if targets.dtype.kind in "iu" and targets.shape in ((len(targets),), (len(targets), 1)):
         return targets.reshape(-1)
+    several = targets.ndim > 1 and targets.shape[1] > 1
+    how = "one-hot targets: y.argmax(axis=1)" if several else "whole numbers in another type: y.astype(int)"
     raise DataError(
         f"targets are {targets.dtype} of shape {targets.shape}, and {name} needs integer labels of shape (n,)",
         where="targets",
-        remedy="Give the number of the right class of each input (one-hot targets: y.argmax(axis=1))",
+        remedy=f"Give the number of the right class of each input ({how})",
     )
 
 

@@ -151,6 +151,20 @@ def test_an_unknown_performance_is_named(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("odd", [5, None, ["top-1"]])
+def test_what_is_no_performance_is_refused(odd: object) -> None:
+    with pytest.raises(SettingError, match="is no performance"):
+        performance_named(odd)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("targets", "remedy"), [(np.zeros(3), r"y\.astype\(int\)"), (np.eye(3), r"y\.argmax\(axis=1\)")]
+)
+def test_the_remedy_for_labels_suits_their_shape(targets: np.ndarray, remedy: str) -> None:
+    with pytest.raises(DataError, match=remedy):
+        Top1().fitted(np.eye(3), targets)
+
+
 def test_mse_without_an_axis_names_targets() -> None:
     with pytest.raises(DataError, match="targets"):
         MeanSquaredError().scores(np.zeros((2, 2)), np.zeros((2, 3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -66,6 +67,9 @@ def noise(
     for i in range(0, len(shown.intended), 5):
         law_table.add_row(f"{shown.intended[i]:+.2f}", f"{shown.mean[i]:+.4f}", f"{shown.sd[i]:.4f}")
     out.print(law_table)
+    if variation is not None:
+        for line in _elsewhere(variation):
+            out.print(line)
     if model is not None:
         _on_model(out, model, variation or Variation(model_from_dict(shown.shown)))
     if figure is not None:
@@ -82,6 +86,17 @@ def _list(out: Console) -> None:
         out.print(f"devices of {name}: " + ", ".join(device for device, model in devices().items() if model == name))
     out.print("published units of sigma (key `unit` of a noise file): " + ", ".join(unit.pattern for unit in UNITS))
     out.print("kppstat noise NAME shows one; estimate takes --sigma (gaussian) or --noise-file FILE.toml (any)")
+
+
+def _elsewhere(variation: Variation) -> Iterator[str]:
+    """Yield a line for each pattern and for the verified weights, whose laws are not the one shown."""
+    from kppstat.report.tensors import words
+
+    for pattern, own in variation.layers.items():
+        yield f"weights {pattern}: {words(own.to_dict())}"
+    if variation.verified is not None:
+        count = sum(int(mask.array.sum()) for mask in variation.verified.masks.values())
+        yield f"{count:,} verified weights: {words(variation.verified.noise.to_dict())}"
 
 
 def _on_model(out: Console, path: Path, variation: Variation) -> None:

@@ -198,7 +198,11 @@ def _run(session: Session, *, quiet: bool) -> bool:
         if session.loop.best is None:
             raise
         session.interrupt()
-        err.print(f"interrupted after {duration(time.monotonic() - begun)}; --resume goes on", style="yellow")
+        # Before the first epoch ends there is no checkpoint, and the best weights are those that were given.
+        begins = len(session.loop.history) == 1
+        then = "no epoch was completed, so the weights stay as given" if begins else "--resume goes on"
+        passed = duration(time.monotonic() - begun)
+        err.print(f"interrupted after {passed}; {then}", style="yellow", soft_wrap=True)
         return True
     return False
 

@@ -213,7 +213,7 @@ def _nearest(attack: Attack, sigma: float, limit: float, each: float, *, quiet: 
 def _introduce(attack: Attack) -> None:
     model, data = attack.model, attack.data
     err.print(f"[bold]{model.path.name}[/] on {len(data):,} inputs from {data.source}", soft_wrap=True)
-    err.print(f"clean top-1 accuracy: [bold]{shown(attack.clean, fraction=True)}[/]")
+    err.print(f"clean {attack.certifier.performance}: [bold]{shown(attack.clean, fraction=True)}[/]")
     err.print(f"{attack.network.size:,} weights in {len(attack.names)} of {len(model.weights)} tensors are attacked")
     for note in (*model.notes, *data.notes):
         err.print(f"note: {note}", style="dim", soft_wrap=True, markup=False)

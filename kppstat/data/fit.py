@@ -76,9 +76,9 @@ def _by_port(arrays: Mapping[str, np.ndarray], ports: tuple[Port, ...], source: 
     missing = [name for name in wanted if name not in arrays]
     if missing:
         raise DataError(
-            f"there is no array {_quoted(missing)}; it has {_quoted(list(arrays)) or 'none'}",
+            f"there is no array {quoted(missing)}; it has {quoted(list(arrays)) or 'none'}",
             where=source,
-            remedy=f"Name the arrays after the model's inputs ({_quoted(wanted)})"
+            remedy=f"Name the arrays after the model's inputs ({quoted(wanted)})"
             + (", or 'x'" if len(ports) == 1 else ""),
         )
     return {name: arrays[name] for name in wanted}
@@ -213,5 +213,6 @@ def _all_finite(array: np.ndarray, name: str, source: str) -> None:
         start += len(part)
 
 
-def _quoted(names: list[str]) -> str:
+def quoted(names: list[str]) -> str:
+    """Return names for a message, the first of them where there are many."""
     return ", ".join(f"'{n}'" for n in names[:8]) + (" ..." if len(names) > 8 else "")

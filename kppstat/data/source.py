@@ -10,10 +10,13 @@ import numpy as np
 
 from kppstat.data import idx, images, numpy_files
 from kppstat.data.dataset import Dataset
-from kppstat.data.fit import from_arrays
+from kppstat.data.fit import from_arrays, quoted
 from kppstat.errors import DataError
 from kppstat.onnx_io import Model
 from kppstat.user_code import function_named, in_short, names_function
+
+#: What data may be given as: text or a path, arrays, or None for the file beside the model.
+Source = str | Path | tuple[Any, Any] | Mapping[str, Any] | np.ndarray | None
 
 Arrays = tuple[Mapping[str, np.ndarray], np.ndarray | None]
 
@@ -23,16 +26,17 @@ WAYS = (
 )
 
 
-def load(source: str | Path | None, model: Model) -> Dataset:
+def load(source: Source, model: Model) -> Dataset:
     """Read evaluation data and check it against the model.
 
     Parameters
     ----------
-    source : str, Path or None
+    source : str, Path, arrays or None
         A ``.npz`` file (``x``, or arrays named after the model's inputs, and ``y``); ``x.npy,y.npy``; IDX files
         ``images,labels``, plain or gzip; a folder of images, one subfolder for each class in alphabetical order;
         ``module:function`` returning inputs and targets; None takes ``model.npz`` beside ``model.onnx``. Targets may
-        be left out everywhere: then the score is agreement with the clean model.
+        be left out everywhere: then the score is agreement with the clean model. Arrays are given as inputs, as a pair
+        of inputs and targets, or by name as in a ``.npz`` file.
     model : Model
 
     Returns
@@ -49,6 +53,8 @@ def load(source: str | Path | None, model: Model) -> Dataset:
         if not path.is_file():
             raise DataError(f"no data was given, and there is no {path.name} beside {model.path}", remedy=WAYS)
         source = path
+    if not isinstance(source, str | Path):
+        return from_arrays(*_arrays_of(source, model, "arrays"), model)
     text = str(source)
     if names_function(text) and not Path(text).exists():
         arrays, targets = _from_function(text, model)
@@ -95,16 +101,21 @@ def _from_function(text: str, model: Model) -> Arrays:
         result: Any = function()
     except Exception as problem:
         raise DataError(f"the function failed with {in_short(problem)}", where=text) from None
-    if isinstance(result, Mapping):
-        return _split({str(k): np.asarray(v) for k, v in result.items()}, model, text)
+    return _arrays_of(result, model, text)
+
+
+def _arrays_of(result: Any, model: Model, source: str) -> Arrays:
+    """Return as arrays what somebody's Python code gives: inputs, (inputs, targets) or a mapping of arrays."""
     inputs, targets = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     arrays = inputs if isinstance(inputs, Mapping) else {"x": inputs}
     try:
-        return {k: np.asarray(v) for k, v in arrays.items()}, None if targets is None else np.asarray(targets)
+        plain = {str(k): np.asarray(v) for k, v in arrays.items()}
+        labels = None if targets is None else np.asarray(targets)
     except Exception as problem:
         raise DataError(
-            f"what the function returned is no array: {in_short(problem)}", where=text, remedy="Return (x, y)"
+            f"what was given is no array: {in_short(problem)}", where=source, remedy="Give (x, y) as arrays"
         ) from None
+    return _split(plain, model, source) if isinstance(result, Mapping) else (plain, labels)
 
 
 def _split(arrays: Mapping[str, np.ndarray], model: Model, source: str) -> Arrays:
@@ -113,15 +124,18 @@ def _split(arrays: Mapping[str, np.ndarray], model: Model, source: str) -> Array
     target = "targets" if "y" in names else "y"
     if len(names) == 1 and names[0] not in arrays:
         inputs = {"x": arrays["x"]} if "x" in arrays else {k: a for k, a in arrays.items() if k != target}
-        if len(inputs) != 1:
-            listed = ", ".join(f"'{k}'" for k in arrays) or "none"
-            raise DataError(
-                f"there is no array 'x'; it has {listed}",
-                where=source,
-                remedy=f"Name the inputs 'x' or '{names[0]}', and the targets '{target}'",
-            )
+        missing = [] if len(inputs) == 1 else ["x"]
+        called = " or ".join(f"'{k}'" for k in dict.fromkeys(["x", *names]))
     else:
         inputs = {k: a for k, a in arrays.items() if k in names}
+        missing = [k for k in names if k not in inputs]
+        called = quoted(names)
+    if missing:
+        raise DataError(
+            f"there is no array {quoted(missing)}; it has {quoted(list(arrays)) or 'none'}",
+            where=source,
+            remedy=f"Name the inputs {called}, and the targets '{target}'",
+        )
     unused = ", ".join(f"'{k}'" for k in arrays if k not in inputs and k != target)
     if unused and target not in arrays and len(inputs) == len(names):
         # Without targets the score is agreement with the clean model, which nobody should get by a wrong name.

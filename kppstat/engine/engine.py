@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from itertools import islice
+from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -57,8 +58,8 @@ class Engine:
     """
 
     def __init__(self, evaluator: Evaluator, *, workers: int | None = None, executor: Any = None) -> None:
-        if workers is not None and workers < 1:
-            raise SettingError(f"workers is {workers}", where="--workers", remedy="Give 1 or more")
+        if workers is not None and not (isinstance(workers, Integral) and workers >= 1):
+            raise SettingError(f"workers is {workers!r}", where="--workers", remedy="Give a whole number of 1 or more")
         if workers is not None and workers > _MOST_WORKERS:
             remedy = f"Give {_MOST_WORKERS} or fewer; there are {cores()} cores"
             raise SettingError(f"workers is {workers:,}", where="--workers", remedy=remedy)

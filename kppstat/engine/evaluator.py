@@ -17,7 +17,7 @@ from kppstat.engine.template import Template
 from kppstat.errors import KppstatError, ModelError, SettingError
 from kppstat.noise import Variation, instance_normals
 from kppstat.onnx_io import Model
-from kppstat.performance import Performance
+from kppstat.performance import Performance, require_output_each
 from kppstat.stats.directions import Directions
 from kppstat.user_code import in_short
 
@@ -204,6 +204,7 @@ class Evaluator:
                     f"onnxruntime failed on inputs {start} to {start + count - 1} ({in_short(problem)})",
                     remedy="Check the shapes and values of the inputs",
                 ) from None
+            require_output_each(part.shape, feeding.batch if feeding.padded else count)
             if outputs is None:
                 total = len(self.dataset) if rows is None else len(rows)
                 if count == total == len(part):
@@ -212,8 +213,9 @@ class Evaluator:
             part = part[:count] if feeding.padded else part
             if part.shape != (count, *outputs.shape[1:]):
                 raise ModelError(
-                    f"output '{self.output}' has shape {part.shape} for {count} inputs",
-                    remedy="The first axis of inputs and output must count the inputs",
+                    f"output '{self.output}' has shape {part.shape} for {count} inputs, and other inputs gave "
+                    f"{outputs.shape[1:]} each",
+                    remedy="The outputs must be of one shape for all inputs",
                 )
             outputs[start : start + count] = part
             start += count

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from kppstat.array import namespace
 from kppstat.noise.law import Law, full_scale
 from kppstat.noise.normal_law import FAR, NormalLaw, normal_nodes
-from kppstat.noise.parameters import real
+from kppstat.noise.parameters import LARGEST, real
 from kppstat.noise.registry import noise_model
 
 
@@ -44,7 +44,7 @@ class Gaussian(NormalLaw):
     takes_unit: ClassVar[bool] = True
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1}
 
-    sigma: float = real("standard deviation as a fraction of max|W|", low=0)
+    sigma: float = real("standard deviation as a fraction of max|W|", low=0, high=LARGEST)
 
     def level(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `y` and sigma."""
@@ -81,7 +81,7 @@ class RightCensored(Law):
     takes_unit: ClassVar[bool] = True
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1, "threshold": 1.0}
 
-    sigma: float = real("standard deviation before censoring as a fraction of max|W|", low=0)
+    sigma: float = real("standard deviation before censoring as a fraction of max|W|", low=0, high=LARGEST)
     threshold: float = real("largest deviation in units of sigma", default=2.0)
 
     def apply(self, x: Any, y: Any, z: Any) -> Any:
@@ -126,7 +126,7 @@ class Conductance(NormalLaw):
     source: ClassVar[str] = "MemSE 2205.01707, MemSELayer.py; CrossSim NormalIndependent"
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1}
 
-    sigma: float = real("standard deviation before clipping as a fraction of the range", low=0)
+    sigma: float = real("standard deviation before clipping as a fraction of the range", low=0, high=LARGEST)
     low: float = real("where conductance ends below", high=0, default=0.0)
     high: float = real("where conductance ends above", low=1, finite=False, default=math.inf)
 

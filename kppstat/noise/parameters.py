@@ -11,6 +11,9 @@ from typing import Any
 
 from kppstat.errors import NoiseError
 
+#: Deviations of so many times the largest weight mean nothing, and overflow in what a network makes of them.
+LARGEST = 1e6
+
 
 def unknown(kind: str, name: Any, known: Iterable[str], *, where: str = "noise model") -> NoiseError:
     """Make the error for a name that is not known, naming the nearest that is."""

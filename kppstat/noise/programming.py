@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from kppstat.array import namespace
 from kppstat.noise.normal_law import NormalLaw
-from kppstat.noise.parameters import choice, real
+from kppstat.noise.parameters import LARGEST, choice, real
 from kppstat.noise.registry import noise_model
 
 
@@ -94,7 +94,7 @@ class Programming(NormalLaw):
     example: ClassVar[Mapping[str, Any]] = {"device": "pcm-nandakumar-2019"}
 
     device: str = choice("which measured device", DEVICES)
-    scale: float = real("factor on the standard deviation", low=0, default=1.0)
+    scale: float = real("factor on the standard deviation", low=0, high=LARGEST, default=1.0)
 
     @property
     def limits(self) -> tuple[float, float]:

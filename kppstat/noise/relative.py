@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from kppstat.array import namespace
 from kppstat.noise.law import Law
 from kppstat.noise.normal_law import NormalLaw
-from kppstat.noise.parameters import real
+from kppstat.noise.parameters import LARGEST, real
 from kppstat.noise.registry import noise_model
 
 
@@ -31,7 +31,7 @@ class Proportional(NormalLaw):
     source: ClassVar[str] = "CrossSim NormalProportional; NeuroSim V1.4 g * (1 + N(0, vari))"
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.2}
 
-    sigma: float = real("standard deviation as a fraction of the value itself", low=0)
+    sigma: float = real("standard deviation as a fraction of the value itself", low=0, high=LARGEST)
 
     def level(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return `y` and its part sigma."""

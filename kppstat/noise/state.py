@@ -12,7 +12,7 @@ import numpy as np
 from kppstat.array import like, namespace
 from kppstat.errors import NoiseError
 from kppstat.noise.normal_law import NormalLaw
-from kppstat.noise.parameters import choice, real
+from kppstat.noise.parameters import LARGEST, choice, real
 from kppstat.noise.registry import noise_model
 
 #: Ratio of the deviation of the two middle levels of a four-level device to that of its two outer levels.
@@ -47,7 +47,7 @@ class FourLevel(NormalLaw):
     source: ClassVar[str] = "NeFT 2305.14561, generate_noise.py; TRICE 2307.15853, CIM_CW modules.set_four"
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.1, "device": "FeFET2"}
 
-    sigma: float = real("root mean square deviation as a fraction of max|W|", low=0)
+    sigma: float = real("root mean square deviation as a fraction of max|W|", low=0, high=LARGEST)
     device: str = choice("which device", RATIOS, default="RRAM1")
 
     def level(self, x: Any, y: Any) -> tuple[Any, Any]:

@@ -26,11 +26,25 @@ class Variation:
         Weight names or shell-style patterns on them; a name itself wins, then the first pattern that matches.
     verified : Verified, optional
         Weights that were programmed by write-verify: their noise model takes the place of the one above.
+
+    Raises
+    ------
+    NoiseError
+        If anything else stands where a noise model should.
     """
 
     default: NoiseModel
     layers: Mapping[str, NoiseModel] = field(default_factory=dict)
     verified: Verified | None = None
+
+    def __post_init__(self) -> None:
+        for law in (self.default, *self.layers.values()):
+            if not isinstance(law, NoiseModel):
+                raise NoiseError(
+                    f"{law!r} is no noise model",
+                    where="variation",
+                    remedy="Give one such as kppstat.Gaussian(0.1), or read a noise file with kppstat.noise.read",
+                )
 
     def of(self, weight_name: str) -> NoiseModel:
         """Return the noise model that acts on the weight of this name."""

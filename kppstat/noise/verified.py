@@ -12,7 +12,7 @@ import scipy.special
 
 from kppstat.array import is_torch, namespace, normal_cdf
 from kppstat.noise.law import Law
-from kppstat.noise.parameters import count, real
+from kppstat.noise.parameters import LARGEST, count, real
 from kppstat.noise.registry import noise_model
 
 #: A probability that no draw reaches, and the least that float32 can divide by.
@@ -52,7 +52,7 @@ class WriteVerify(Law):
     )
     example: ClassVar[Mapping[str, Any]] = {"sigma": 0.3, "tolerance": 0.06, "attempts": 10}
 
-    sigma: float = real("standard deviation of one attempt as a fraction of the range", low=0)
+    sigma: float = real("standard deviation of one attempt as a fraction of the range", low=0, high=LARGEST)
     tolerance: float = real("deviation that is accepted as a fraction of the range", above=0)
     attempts: int = count("writes before giving up", low=1, high=1_000_000, default=10)
 

@@ -16,7 +16,7 @@ from kppstat.onnx_io.inputs import Trial, again, joined, trial
 from kppstat.onnx_io.lift import Lifted, all_nodes, lift
 from kppstat.onnx_io.model import Model
 from kppstat.onnx_io.normalise import IR_VERSION, OPSET, normalise, opset_of
-from kppstat.onnx_io.read import gist, read
+from kppstat.onnx_io.read import GIVE_ONNX, gist, read
 from kppstat.onnx_io.rehearsal import rehearse
 from kppstat.onnx_io.roles import canonical
 from kppstat.onnx_io.self_check import same
@@ -24,6 +24,7 @@ from kppstat.onnx_io.session import Session, session_of
 from kppstat.onnx_io.to_graph import graph_of
 from kppstat.onnx_io.weights import find, why_none
 
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 OPERATORS = "constant float weights of Conv, ConvTranspose, Gemm, MatMul, LSTM, GRU and RNN"
 
 
@@ -46,7 +47,7 @@ def load(path: str | Path, *, fold_batch_norm: bool = False) -> Model:
     ------
     ModelError
         If the file is no ONNX model, is damaged, cannot be run by onnxruntime, has no weight that carries device
-        variation, or gives other outputs after the import than before.
+        variation, draws random numbers of its own, or gives other outputs after the import than before.
 
     Examples
     --------
@@ -59,7 +60,10 @@ def load(path: str | Path, *, fold_batch_norm: bool = False) -> Model:
     >>> model.weights
     (Weight(name='w', position=0, shape=(2, 1), max_abs=2.0, consumers=("MatMul 'y'",)),)
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ModelError(f"this is of type {type(path).__name__}, no path", where="model", remedy=GIVE_ONNX) from None
     rehearse(path, fold_batch_norm=fold_batch_norm)
     return load_here(path, fold_batch_norm=fold_batch_norm)
 
@@ -87,12 +91,13 @@ def _load(path: Path, *, fold_batch_norm: bool) -> Model:
     if not stored.skeleton.graph.output:
         raise ModelError("the model gives no outputs", where=where, remedy="Give a network with outputs")
     original = Session(file.source, where)
+    _require_no_chance(stored, where)
     found_inputs = trial(original, _ports(stored), batch=1)
     imported = _import(stored, convert=True, fold_batch_norm=fold_batch_norm)
-    checked = _check(imported, original, found_inputs)
+    checked = _check(imported, original, found_inputs, where)
     if checked is None:
         imported = _import(stored, convert=False, fold_batch_norm=fold_batch_norm)
-        checked = _check(imported, original, found_inputs)
+        checked = _check(imported, original, found_inputs, where)
     if checked is None:
         raise ModelError(
             "the imported model does not run, or gives other outputs than the file",
@@ -145,11 +150,22 @@ def _import(stored: Lifted, *, convert: bool, fold_batch_norm: bool) -> _Importe
     return _Imported(lifted, tuple(notes), factors, aliases)
 
 
+def _require_no_chance(lifted: Lifted, where: str) -> None:
+    """Refuse operators that draw random numbers: what an instance scores would not depend on its weights alone."""
+    for node in all_nodes(lifted.skeleton.graph):
+        if node.op_type in _RANDOM and not canonical(node.domain):
+            raise ModelError(
+                f"{node.op_type} '{node.name or node.output[0]}' draws random numbers: no score would come twice",
+                where=where,
+                remedy="Remove the node, or export the model for inference",
+            )
+
+
 def _ports(lifted: Lifted) -> tuple[Port, ...]:
     return graph_of(lifted.skeleton.graph, {}).inputs
 
 
-def _check(imported: _Imported, original: Session, found: Trial | None) -> list[str] | None:
+def _check(imported: _Imported, original: Session, found: Trial | None, where: str) -> list[str] | None:
     """Compare the imported model with the file on random inputs: return notes, or None if they differ."""
     try:
         session = session_of(imported.lifted.skeleton, imported.lifted.constants)
@@ -158,7 +174,11 @@ def _check(imported: _Imported, original: Session, found: Trial | None) -> list[
     if found is None:
         return ["The import was not compared with the file: no inputs were found that onnxruntime accepts in time."]
     if not same(original.run(found.feeds), found.outputs):
-        return ["The import was not compared with the file: the model draws random numbers of its own."]
+        raise ModelError(
+            "two runs on the same inputs give different outputs, so a score would not be one of the instance alone",
+            where=where,
+            remedy="Export the model for inference",
+        )
     return [] if same(session.run(found.feeds), found.outputs) else None
 
 

@@ -14,6 +14,9 @@ from kppstat.onnx_io.roles import FLOATS, VIEWS, canonical, packed_inputs, reaso
 
 LISTED = 2  # elements from which on an exact tensor is listed: single numbers are settings of the graph
 
+#: Beyond this, squares of the deviations that noise models allow, and variances with them, overflow in float32.
+LARGEST = 1e12
+
 
 @dataclass(eq=False)
 class Found:
@@ -113,13 +116,19 @@ def stored_root(name: str, producers: Mapping[str, Node], constants: Mapping[str
 
 
 def largest(name: str, values: np.ndarray, consumer: str) -> float:
-    """Return the largest absolute value of a weight; `ModelError` if one is no number."""
+    """Return the largest absolute value of a weight; `ModelError` if one is no number, or overflows."""
     most = max(abs(float(values.max())), abs(float(values.min())))
     if not np.isfinite(most):
         raise ModelError(
             f"holds {'NaN' if np.isnan(most) else 'infinite'} values",
             where=f"weight '{name}' of {consumer}",
             remedy="Train or export the model again",
+        )
+    if most > LARGEST:
+        raise ModelError(
+            f"reaches {most:.3g}, and what is computed of its deviations would overflow",
+            where=f"weight '{name}' of {consumer}",
+            remedy=f"Scale it to below {LARGEST:g}, and what reads its product back",
         )
     return most
 

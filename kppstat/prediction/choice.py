@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kppstat.array import normal_cdf
+from kppstat.errors import ModelError
 
 _ANYWAY = 0.3  # share of the inputs chosen without regard to how clear they are: fewer would each stand for too many
 
@@ -20,12 +21,25 @@ def pilot(outputs: np.ndarray, count: int) -> np.ndarray:
 
 
 def clearness(outputs: np.ndarray) -> np.ndarray:
-    """Return by how much the largest output leads, shape (n,); a single output itself."""
+    """Return by how much the largest output leads, shape (n,); a single output itself.
+
+    Raises
+    ------
+    ModelError
+        If that is no number, so that nothing can be said of the input.
+    """
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     if flat.shape[1] == 1:
         return flat[:, 0]
     top = np.partition(flat, -2, axis=1)
-    return top[:, -1] - top[:, -2]
+    with np.errstate(invalid="ignore"):  # what it comes to is looked at
+        lead = np.asarray(top[:, -1] - top[:, -2])
+    if np.isnan(lead).any():
+        raise ModelError(
+            f"the outputs of the intended weights for input {int(np.isnan(lead).argmax())} are NaN or overflow",
+            remedy="Remove that input, or scale the model down",
+        )
+    return lead
 
 
 def evenly(outputs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

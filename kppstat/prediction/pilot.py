@@ -12,6 +12,7 @@ from kppstat.errors import NoiseError
 from kppstat.noise import Variation, normals
 from kppstat.onnx_io import Model
 from kppstat.onnx_io.session import Session
+from kppstat.performance import require_output_each
 from kppstat.propagate import forward
 
 PILOT, INSTANCES = 32, 128  # inputs and instances on which correlations inside the network are measured
@@ -61,5 +62,6 @@ def outputs_of(model: Model, data: Dataset, rows: np.ndarray, weights: Mapping[s
         outputs = session.run(inputs)
         # onnxruntime is given a minute; what it leaves is computed here.
         first = to_numpy(forward(model.graph, inputs, weights)[name]) if outputs is None else outputs[0]
+        require_output_each(first.shape, len(part) + -len(part) % (model.batch or 1))
         found.append(first[: len(part)])
     return np.concatenate(found)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kppstat.array import Array, cast, is_floating, is_torch, like, to_numpy
+from kppstat.array import Array, cast, is_floating, is_torch, like, to_numpy, without_half
 from kppstat.errors import KppstatError, ModelError
 from kppstat.graph import Graph, Node
 from kppstat.ops import Operator, lookup
@@ -95,10 +95,12 @@ def _captured(graph: Graph) -> set[str]:
 def arguments(operator: Operator, values: Sequence[Array | None]) -> list[Array | None]:
     """Bring the inputs of a node into one array library; static ones become NumPy arrays."""
     reference = next((v for i, v in enumerate(values) if i not in operator.static and is_torch(v)), None)
-    return [
-        v if v is None else to_numpy(v) if i in operator.static else v if reference is None else like(v, reference)
-        for i, v in enumerate(values)
-    ]
+    return without_half(
+        [
+            v if v is None else to_numpy(v) if i in operator.static else v if reference is None else like(v, reference)
+            for i, v in enumerate(values)
+        ]
+    )
 
 
 def apply(node: Node, values: Sequence[Array | None]) -> tuple[Array, ...]:

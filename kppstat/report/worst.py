@@ -61,7 +61,7 @@ def write_worst(
     """
     from kppstat.worst_case.figures import against_bound
 
-    said = f"Lowest top-1 accuracy exhibited against the bound, from {result.show(result.clean)} down to "
+    said = f"Lowest {result.performance} exhibited against the bound, from {result.show(result.clean)} down to "
     said += f"{result.show(result.performance_worst)} at {result.bound:g}."
     caption = (
         "Accuracy of the worst weights found, scaled down to each smaller bound: within each of them the worst case is "
@@ -83,8 +83,8 @@ def _facts(
     result: WorstCase, chance: Probability | None, point: DesignPoint | None
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     answer = [
-        ("Worst top-1 accuracy found", result.show(result.performance_worst)),
-        ("Clean top-1 accuracy", result.show(result.clean)),
+        (f"Worst {result.performance} found", result.show(result.performance_worst)),
+        (f"Clean {result.performance}", result.show(result.clean)),
         ("Guarantee", result.guarantee),
     ]
     if chance is not None:

@@ -1,4 +1,4 @@
-"""The figure of a training: performance on the validation part, epoch by epoch."""
+"""The figures of a training, performance epoch by epoch, and of a judgement, accuracy over instances."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kppstat.style import ACCENT, INK, LINE, MUTED, THIN, Columns, house_style, label_right, need, new_figure
+from kppstat.style import ACCENT, INK, LINE, MUTED, SMALL, THIN, Columns, house_style, label_right, need, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from kppstat.training.judgement import Judgement
     from kppstat.training.result import Training
 
 
@@ -52,4 +53,34 @@ def by_epoch(training: Training, *, columns: Columns = 1) -> Figure:
         axes.xaxis.set_major_locator(need("matplotlib.ticker").MaxNLocator(integer=True))
         figure.draw_without_rendering()
         label_right(axes, marks)
+        return figure
+
+
+def over_instances(judgement: Judgement, *, columns: Columns = 1) -> Figure:
+    """Draw the share of instances below each accuracy, and mark the clean one.
+
+    Parameters
+    ----------
+    judgement : Judgement
+    columns : {1, 2}
+        Width in columns of a paper.
+
+    Raises
+    ------
+    SettingError
+        If matplotlib is not installed.
+    """
+    values = 100 * np.sort(judgement.accuracies)
+    with house_style():
+        figure = new_figure(columns, 2.4)
+        axes = figure.subplots()
+        axes.step(values, 100 * np.arange(1, values.size + 1) / values.size, where="post", color=ACCENT, linewidth=LINE)
+        axes.axvline(100 * judgement.clean, color=MUTED, linewidth=THIN)
+        axes.annotate(
+            "clean", (100 * judgement.clean, 1), (-2, -2), xycoords=("data", "axes fraction"),
+            textcoords="offset points", fontsize=SMALL, color=MUTED, ha="right", va="top",
+        )  # fmt: skip
+        axes.set_xlabel("top-1 accuracy (%)")
+        axes.set_ylabel("instances with that or less (%)")
+        axes.set_ylim(0, 100)
         return figure

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from kppstat.data import Dataset
 from kppstat.engine import Evaluator
 from kppstat.engine.resources import cores
 from kppstat.errors import DataError, SettingError
-from kppstat.noise import Variation, variation_of
+from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import CrossEntropy, Top1
 from kppstat.stats.interval import Interval
@@ -27,8 +27,12 @@ from kppstat.stats.order import quantile, quantile_interval
 from kppstat.stats.paired import paired_difference
 from kppstat.training.confidence import calibration_error, entropy, probabilities
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Percentiles, in percent, that a judgement is told in.
 PERCENTILES = (5.0, 1.0, 0.1)
+_USUAL = 1.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,6 +95,38 @@ class Judgement:
         """
         return quantile_interval(self.accuracies, k / 100, confidence).clipped(0, 1)
 
+    def summary(self) -> str:
+        """Return the answer in one honest sentence, at the percentile that is asked for most."""
+        interval = self.interval(_USUAL)
+        kpp, low, high, clean = (
+            f"{100 * x:.2f} %" for x in (self.kpp(_USUAL), interval.low, interval.high, self.clean)
+        )
+        return (
+            f"All but {_USUAL:g} % of the instances reach a top-1 accuracy of {kpp}; 95 % interval [{low}, {high}], "
+            f"guarantee exact, from {self.accuracies.size:,} instances (clean {clean})."
+        )
+
+    def plot(self, path: str | None = None) -> Figure:
+        """Draw the share of instances below each accuracy.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the figure; the ending names the format.
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed or the file cannot be written.
+        """
+        from kppstat.style import save
+        from kppstat.training.figure import over_instances
+
+        figure = over_instances(self)
+        if path is not None:
+            save(figure, path)
+        return figure
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the accuracies as plain values, and the KPP at `PERCENTILES`."""
         intervals = {f"{k:g}": (self.kpp(k), self.interval(k)) for k in PERCENTILES}
@@ -110,7 +146,7 @@ def judge(
     *,
     data: Any,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     instances: int = 600,
     seed: int = 0,
     workers: int | None = None,
@@ -124,7 +160,7 @@ def judge(
         Labelled inputs that no training has read.
     sigma : float, optional
         Additive Gaussian variation of this standard deviation; give this or `noise`.
-    noise : Variation, optional
+    noise : Variation or NoiseModel, optional
     instances : int
         Fixed beforehand, which makes the intervals exact. Paired intervals at k = 1 and 95 % need 597.
     seed : int

@@ -23,7 +23,7 @@ from torch import Tensor
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.errors import DataError, SettingError
-from kppstat.noise import RightCensored, Variation, variation_of
+from kppstat.noise import NoiseModel, RightCensored, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.performance import performance_named
 from kppstat.prediction import kpp_gradients
@@ -108,7 +108,7 @@ def censoring(
     *,
     data: Any,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     k: float = 1.0,
     thresholds: Sequence[float] = THRESHOLDS,
     reaches: Sequence[float] = REACHES,
@@ -125,7 +125,7 @@ def censoring(
         Labelled inputs to train on, never those of the test.
     sigma : float, optional
         Additive Gaussian device variation; give this or `noise`.
-    noise : Variation, optional
+    noise : Variation or NoiseModel, optional
     k : float
         Percent of instances that may fall below.
     thresholds, reaches : sequence of float

@@ -17,9 +17,9 @@ from kppstat import data as data_room
 from kppstat.data import Dataset, from_arrays
 from kppstat.data.dataset import content_hash
 from kppstat.errors import DataError, ModelError, SettingError
-from kppstat.noise import Variation, variation_of
+from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
-from kppstat.performance import performance_named
+from kppstat.performance import performance_named, require_output_each
 from kppstat.sampling.study import versions
 from kppstat.training.checkpoint import Checkpoint
 from kppstat.training.examples import Examples
@@ -197,6 +197,7 @@ class Session:
         except (RuntimeError, TypeError, ValueError) as error:  # a module says in its own way that inputs do not fit
             reason = str(error).strip().split("\n")[0]
             raise ModelError(f"cannot be run on the data: {reason}", where=self.source) from error
+        require_output_each(outputs.shape, len(few))
         sigma = equal_sigma(start, self.network.noisy, self.variation)
         seed, precision = self.plan.seed, fast_precision(self.device)
         return Scene(self.network, start, self.variation, sigma, inputs, outputs, seed, precision)
@@ -267,7 +268,7 @@ def train(
     strategy: str | Strategy = "kpp",
     *,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     data: Any,
     **settings: Any,
 ) -> Training:
@@ -281,7 +282,7 @@ def train(
         See `kppstat.training.strategies`.
     sigma : float, optional
         Additive Gaussian variation of this standard deviation, in units of each tensor's max abs weight.
-    noise : Variation, optional
+    noise : Variation or NoiseModel, optional
         Any other device variation; give this or `sigma`.
     data : str, path, Dataset or pair of arrays
         Labelled inputs to train on, never those of the test; a part is kept for validation.

@@ -16,7 +16,7 @@ import numpy as np
 from kppstat import data as data_room
 from kppstat.data import Dataset
 from kppstat.errors import ModelError, SettingError
-from kppstat.noise import Variation, variation_of
+from kppstat.noise import NoiseModel, Variation, variation_of
 from kppstat.onnx_io import Model, load
 from kppstat.propagate import describe, unsupported
 from kppstat.sampling.study import versions
@@ -69,7 +69,7 @@ class Attack:
     norm : {"linf", "l2", "density"}
         Of each weight, the root mean square over each tensor, or that over all in standard deviations: the chips that
         are dense enough; see `Region`.
-    sigma, noise : float or Variation, optional
+    sigma, noise : float, or Variation or NoiseModel, optional
         The device variation whose density it is, for ``density``; give one.
     data : str or Dataset, optional
         See `kppstat.data.load`; None looks for ``model.npz`` beside ``model.onnx``.
@@ -99,7 +99,7 @@ class Attack:
         *,
         norm: Norm = "linf",
         sigma: float | None = None,
-        noise: Variation | None = None,
+        noise: Variation | NoiseModel | None = None,
         data: str | Dataset | None = None,
         method: str = "ours",
         passes: float = 100.0,
@@ -204,6 +204,7 @@ class Attack:
     def result(self) -> WorstCase:
         """Return the worst weights found so far."""
         return WorstCase(
+            performance=self.certifier.performance,
             performance_worst=self.worst,
             clean=self.clean,
             bound=self.region.bound,

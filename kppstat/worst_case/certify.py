@@ -28,8 +28,10 @@ class Certifier:
     ----------
     targets : ndarray of int, shape (n,)
         Labels of the data, or the clean model's own answers where it has none.
+    performance : str
+        Its name, which says so where that is agreement with the clean model.
     clean : float
-        Accuracy of the intended weights.
+        That of the intended weights.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class Certifier:
         self._image = model.image()
         self._evaluator = Evaluator(model, Variation(Gaussian(0.0)), data, Top1())
         self.clean = float(self._evaluator.fit(self._evaluator.outputs(None)).mean())
+        self.performance = self._evaluator.performance.name
         assert self._evaluator.targets is not None
         self.targets = self._evaluator.targets
 

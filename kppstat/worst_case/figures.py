@@ -46,7 +46,7 @@ def against_bound(result: WorstCase, *, columns: Columns = 1) -> Figure:
         )  # fmt: skip
         bound = "% of the max abs weight of each tensor" if relative else "root mean square of standard deviations"
         axes.set_xlabel(f"bound ({bound})" if result.curve else "gradient passes")
-        axes.set_ylabel("worst top-1 accuracy found (%)")
+        axes.set_ylabel(f"worst {result.performance} found (%)")
         axes.locator_params(axis="x", nbins=6)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)

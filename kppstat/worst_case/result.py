@@ -25,8 +25,10 @@ class WorstCase:
 
     Attributes
     ----------
+    performance : str
+        ``top-1 accuracy``, or of data without targets the agreement with the clean model.
     performance_worst, clean : float
-        Top-1 accuracy of the worst weights found and of the intended ones, as fractions.
+        That of the worst weights found and of the intended ones, as fractions.
     bound : float
         In units of max|W| of each tensor; for ``density`` in standard deviations.
     norm : {"linf", "l2", "density"}
@@ -60,6 +62,7 @@ class WorstCase:
         The attacked tensors, in the dtype of the file.
     """
 
+    performance: str
     performance_worst: float
     clean: float
     bound: float
@@ -88,7 +91,7 @@ class WorstCase:
     def summary(self) -> str:
         """Return the answer in one honest sentence."""
         return (
-            f"With {self.reading}, the worst top-1 accuracy is {self.show(self.performance_worst)} or lower "
+            f"With {self.reading}, the worst {self.performance} is {self.show(self.performance_worst)} or lower "
             f"(clean {self.show(self.clean)}): such weights are exhibited, found by {self.method} "
             f"at the cost of {self.passes:.3g} gradient passes."
         )
@@ -158,7 +161,7 @@ class WorstCase:
 
 
 _JSON = (
-    "performance_worst", "clean", "bound", "norm", "noise", "reached", "passes", "evaluations", "method", "guarantee",
-    "layers", "inputs", "stop_reason", "seed", "seconds", "model", "data", "model_sha256", "data_sha256", "versions",
-    "notes", "trace", "curve",
+    "performance", "performance_worst", "clean", "bound", "norm", "noise", "reached", "passes", "evaluations",
+    "method", "guarantee", "layers", "inputs", "stop_reason", "seed", "seconds", "model", "data", "model_sha256",
+    "data_sha256", "versions", "notes", "trace", "curve",
 )  # fmt: skip

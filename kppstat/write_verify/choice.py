@@ -35,7 +35,7 @@ def select(
     verified: NoiseModel | float,
     *,
     sigma: float | None = None,
-    noise: Variation | None = None,
+    noise: Variation | NoiseModel | None = None,
     data: str | Dataset | None = None,
     k: float = 1.0,
     method: Method = "ours",
@@ -54,7 +54,7 @@ def select(
         Of all weights with device variation, to be verified.
     verified : NoiseModel or float
         The noise left on a verified weight; a number is the sigma of a Gaussian.
-    sigma, noise : float or Variation
+    sigma, noise : float, or Variation or NoiseModel
         The device variation before verification; give one.
     data : str or Dataset, optional
         See `kppstat.data.load`; None looks for ``model.npz`` beside ``model.onnx``. Inputs other than those on which
@@ -115,7 +115,8 @@ def select(
         raise SettingError(what, where="--verified-sigma", remedy="Give a smaller one")
 
     def chosen(value: Tensor) -> Tensor:
-        order = torch.argsort(value, descending=True, stable=True)
+        # By no method is it worth anything to verify a weight that then deviates no less, as in a tensor of zeros.
+        order = torch.argsort(value.where(gain > 0, -torch.inf), descending=True, stable=True)
         mask = torch.zeros(network.size, dtype=torch.bool)
         mask[order[:count]] = True
         return mask

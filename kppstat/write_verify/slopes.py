@@ -29,7 +29,7 @@ def second_moments(model: Model, network: Network, variation: Variation) -> Tens
     for name, w in network.intended.items():
         wide = model.graph.constants[name].astype(np.float64)
         mean, variance = variation.of(name).moments(wide)
-        unit = max(float(network.units[name]), np.finfo(np.float64).tiny)
+        unit = float(network.units[name]) or 1.0  # a tensor of zeros deviates by nothing, in any unit
         parts.append(torch.from_numpy(np.asarray((mean - wide) ** 2 + variance).reshape(w.numel()) / unit**2))
     return torch.cat(parts)
 

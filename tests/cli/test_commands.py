@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kppstat.cli import BAD_INPUT, run
 from kppstat.demo import MODEL, NOISE_TRAINED
-from kppstat.noise import models
+from kppstat.noise import Gaussian, LogNormal, Mask, Variation, Verified, models, write
 
 
 def test_check_names_every_constant(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +55,17 @@ def test_noise_shows_what_each_weight_gets_and_refuses_a_pattern_without_a_weigh
     file.write_text(text.replace("layers.0", "layres.0"))
     assert run(["noise", "--noise-file", str(file), "--model", str(MODEL)]) == BAD_INPUT
     assert "no weight is called 'layres.0.*'" in capsys.readouterr().err
+
+
+def test_noise_tells_every_law_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layers = {"conv*": Gaussian(0.2), "*1": LogNormal(0.3)}
+    verified = Verified(Gaussian(0.01), {"fc": Mask.of(np.array([True, False, True]))})
+    write(Variation(Gaussian(0.1), layers, verified), tmp_path / "noise.toml")
+    assert run(["noise", "--noise-file", str(tmp_path / "noise.toml")]) == 0
+    said = capsys.readouterr().out
+    assert "weights conv*: gaussian, sigma 0.2" in said
+    assert "weights *1: log-normal, sigma 0.3" in said
+    assert "2 verified weights: gaussian, sigma 0.01" in said
 
 
 def test_unknown_noise_names_the_known(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,6 +130,21 @@ def test_training_data_cannot_judge(few_inputs: Path, tmp_path: Path, capsys: py
     assert not (tmp_path / "o.onnx").exists()
 
 
+def test_ctrl_c_in_the_first_epoch_does_not_promise_to_go_on(
+    few_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kppstat.training.loop.Loop.step", stopped)
+    out = tmp_path / "o.onnx"
+    assert run(command(few_inputs, out)) == 130
+    said = capsys.readouterr().err
+    assert "no epoch was completed, so the weights stay as given" in said
+    assert "--resume" not in said
+    assert not (tmp_path / "o.onnx.checkpoint").exists()
+
+
 def test_ctrl_c_keeps_the_best_so_far_and_resume_goes_on(few_inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.onnx"
     tokens = command(few_inputs, out, "--strategy", "gaussian", "--json", str(tmp_path / "o.json"))

@@ -95,7 +95,9 @@ def test_several_inputs_go_by_name(tmp_path: Path) -> None:
     data = load(tmp_path / "d.npz", model)
     assert list(data.inputs) == ["a", "b"]
     np.savez(tmp_path / "d.npz", a=a, x=b)
-    assert "no array 'b'" in refusal(tmp_path / "d.npz", model)
+    assert "no array 'b'; it has 'a', 'x'. Name the inputs 'a', 'b'," in refusal(tmp_path / "d.npz", model)
+    np.savez(tmp_path / "d.npz", x_0=a, x_1=b, y=Y[:4])
+    assert "no array 'a', 'b'; it has 'x_0', 'x_1', 'y'" in refusal(tmp_path / "d.npz", model)
     np.savez(tmp_path / "d.npz", a=a, b=b[:3])
     assert "'a' 4, 'b' 3" in refusal(tmp_path / "d.npz", model)
 
@@ -184,6 +186,17 @@ def test_functions_of_the_user(tmp_path: Path) -> None:
     assert "cannot be imported" in refusal("nosuchmodule:f", model)
 
 
+def test_arrays_stand_for_themselves(tmp_path: Path) -> None:
+    model = one_input(tmp_path)
+    assert_holds(load((X, Y), model))
+    assert_holds(load((X, None), model), y=None)
+    assert_holds(load({"x": X, "y": Y}, model))
+    assert_holds(load(X, model), y=None)
+    assert "what was given is no array" in refusal(([[1.0], [1.0, 2.0]], Y), model)
+    assert "what was given is no array" in refusal({"x": [[1.0], [1.0, 2.0]]}, model)
+    assert "shape ()" in refusal(3, model)
+
+
 def test_a_module_in_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_test_set.py").write_text("import numpy as np\ndef load(): return np.ones((5, 2, 4, 4))")
     monkeypatch.chdir(tmp_path)
@@ -203,6 +216,12 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("x.npy", "x.npz"):
         assert "never unpickled" in refusal(tmp_path / name, model)
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(("name", "called"), [("x", "'x',"), ("pixels", "'x' or 'pixels',")])
+def test_the_names_that_inputs_may_have_are_told_once(tmp_path: Path, name: str, called: str) -> None:
+    np.savez(tmp_path / "d.npz", a=X, b=X, y=Y)
+    assert f"Name the inputs {called} and" in refusal(tmp_path / "d.npz", one_input(tmp_path, name=name))
 
 
 def test_what_is_no_data_is_named(tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def assert_equal(got: list[Evaluation], expected: list[np.ndarray]) -> None:
     assert all(np.array_equal(e.scores, s) for e, s in zip(got, expected, strict=True))
 
 
+@pytest.mark.parametrize("workers", [0, 1.5, "2"])
+def test_workers_are_counted(ready: Evaluator, workers: object) -> None:
+    with pytest.raises(SettingError, match=f"workers is {workers!r}. Give a whole number"):
+        Engine(ready, workers=workers)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_any_number_of_threads(ready: Evaluator, expected: list[np.ndarray], workers: int) -> None:
     with Engine(ready, workers=workers) as engine:

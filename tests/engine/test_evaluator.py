@@ -13,9 +13,12 @@ from kppstat.engine import Evaluator, Task
 from kppstat.engine.evaluator import Cancelled, Feeding
 from kppstat.engine.session import build
 from kppstat.errors import KppstatError, ModelError, SettingError
-from kppstat.noise import Gaussian
+from kppstat.noise import Gaussian, Variation
 from kppstat.noise.philox import normals
 from kppstat.onnx_io import load
+from kppstat.performance import performance_named
+from kppstat.prediction import predict
+from kppstat.training import train
 from tests.engine.networks import convolutions, draw, evaluator
 from tests.onnx_io import zoo
 
@@ -161,6 +164,37 @@ def test_an_output_that_does_not_count_inputs_is_refused(tmp_path: Path) -> None
     ev.feeding = Feeding(7)
     with pytest.raises(ModelError, match="must count the inputs"):
         ev.run(build(other.image().patched({})))
+
+
+def test_outputs_of_different_shapes_for_different_inputs_are_refused(tmp_path: Path) -> None:
+    class Growing:
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            self.width = getattr(self, "width", 2) + 1
+            return [np.zeros((len(feed["x"]), self.width))]
+
+    ev = evaluator(tmp_path, convolutions())
+    with pytest.raises(ModelError, match="of one shape for all inputs"):
+        ev.run(Growing())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "net (float[N, 4] x) => (float y) { m = MatMul (x, w) y = ReduceMean <keepdims = 0> (m) }",
+        "net (float[4, N] x) => (float[3, N] y) { t = Transpose (w) y = MatMul (t, x) }",
+    ],
+)
+def test_outputs_whose_first_axis_does_not_count_the_inputs_are_refused_alike_everywhere(
+    graph: str, tmp_path: Path
+) -> None:
+    model = load(zoo.save(zoo.parse(graph, w=draw(4, 3)), tmp_path / "net.onnx"))
+    data = from_arrays({"x": draw(12, 4)}, np.zeros(12, int), model)
+    with pytest.raises(ModelError, match="must count the inputs"):
+        Evaluator(model, Variation(Gaussian(0.1)), data, performance_named("top-1")).outputs(None)
+    with pytest.raises(ModelError, match="must count the inputs"):
+        predict(model, data, sigma=0.1)
+    with pytest.raises(ModelError, match="must count the inputs"):
+        train(model, "plain", sigma=0.1, data=data, out=tmp_path / "out.onnx", val_share=0.5)
 
 
 def test_stop_ends_an_evaluation_at_the_next_batch(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from kppstat.errors import NoiseError
-from kppstat.noise import Gaussian, Variation
+from kppstat.noise import Conductance, FourLevel, Gaussian, Proportional, Variation
 
 A, B, C = Gaussian(0.1), Gaussian(0.2), Gaussian(0.3)
 
@@ -22,6 +22,20 @@ def test_patterns_without_a_weight_are_found():
         variation.require_matches(["conv1", "w[0]"])
     with pytest.raises(NoiseError, match="w7 and 92 more"):
         variation.require_matches(["w[0]", *(f"w{i}" for i in range(1, 100))])
+
+
+@pytest.mark.parametrize("odd", [None, 3, "noise.toml", Variation(A)])
+def test_only_noise_models_make_a_variation(odd):
+    with pytest.raises(NoiseError, match=r"is no noise model. Give one such as kppstat.Gaussian\(0.1\)"):
+        Variation(odd)
+    with pytest.raises(NoiseError, match="is no noise model"):
+        Variation(A, {"fc": odd})
+
+
+@pytest.mark.parametrize("law", [Gaussian, Proportional, Conductance, FourLevel])
+def test_deviations_that_would_overflow_are_refused(law):
+    with pytest.raises(NoiseError, match=r"sigma is 1e\+30.*1e\+06 or less"):
+        law(1e30)
 
 
 def test_equal_laws_have_equal_descriptions():

@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 
 from kppstat.errors import ModelError
 from kppstat.onnx_io import load
+from kppstat.onnx_io.normalise import OPSET
+from kppstat.onnx_io.session import session_of
 from tests.onnx_io import zoo
 from tests.onnx_io.running import close, outputs
 
@@ -25,6 +27,12 @@ FEEDS = {
     "quantised": {"x": (3, 4)},
     "half": {"x": (2, 4)},
 }
+
+
+@pytest.mark.parametrize("odd", [None, 3, b"bytes"])
+def test_what_is_no_path_is_refused(odd):
+    with pytest.raises(ModelError, match=f"of type {type(odd).__name__}, no path"):
+        load(odd)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,12 +227,29 @@ def test_every_opset_from_7_to_25(loaded, opset):
     assert close(outputs(model.image().patched({}), {"x": x}), outputs(proto, {"x": x}))
 
 
-def test_random_operators_are_noticed(loaded):
+@pytest.mark.parametrize("scale", ["1.0", "0.00000001"])
+def test_operators_that_draw_random_numbers_are_refused_by_name(loaded, scale):
     proto = zoo.parse(
-        "g (float[N, 4] x) => (float[N, 4] y) { r = RandomNormalLike(x) \n m = MatMul(x, w) \n y = Add(m, r) }",
+        f"""g (float[N, 4] x) => (float[N, 4] y) {{
+            r = RandomNormalLike<scale = {scale}>(x)
+            m = MatMul(x, w)
+            y = Add(m, r)
+        }}""",
         w=zoo.draw(4, 4),
     )
-    assert any("random numbers of its own" in note for note in loaded(proto).notes)
+    with pytest.raises(ModelError, match="RandomNormalLike 'r' draws random numbers"):
+        loaded(proto)
+
+
+def test_dropout_that_still_trains_is_refused(loaded):
+    proto = zoo.parse(
+        "g (float[N, 4] x) => (float[N, 4] y) { m = MatMul(x, w) \n y = Dropout(m, ratio, training) }",
+        w=zoo.draw(4, 4),
+        ratio=np.array(0.5, np.float32),
+        training=np.array(True),
+    )
+    with pytest.raises(ModelError, match="two runs on the same inputs give different outputs"):
+        loaded(proto)
 
 
 def test_a_weight_of_zeros_is_noted(loaded):
@@ -239,6 +264,13 @@ def test_weights_that_are_no_numbers_are_refused(loaded, bad):
     w = zoo.draw(2, 2)
     w[1, 0] = bad
     with pytest.raises(ModelError, match=r"weight 'w' of MatMul 'y': holds (NaN|infinite) values"):
+        loaded(zoo.parse("g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }", w=w))
+
+
+def test_weights_whose_deviations_would_overflow_are_refused(loaded):
+    w = zoo.draw(2, 2)
+    w[1, 0] = -3e38
+    with pytest.raises(ModelError, match=r"weight 'w' of MatMul 'y': reaches 3e\+38"):
         loaded(zoo.parse("g (float[N, 2] x) => (float[N, 2] y) { y = MatMul(x, w) }", w=w))
 
 
@@ -261,17 +293,21 @@ def test_a_model_without_outputs_is_refused(loaded):
         loaded(proto)
 
 
-def test_an_opset_that_onnxruntime_only_partly_knows_is_undone(loaded):
-    # onnxruntime 1.31 has no RandomNormalLike of opset 22.
-    proto = zoo.parse(
-        """g (float[N, 4] x) => (float[N, 4] y) {
-            r = RandomNormalLike<scale = 0.00000001>(x)
-            m = MatMul(x, w)
-            y = Add(m, r)
-        }""",
-        w=zoo.draw(4, 4),
-    )
-    model = loaded(proto)
+def test_an_opset_that_onnxruntime_only_partly_knows_is_undone(tmp_path, monkeypatch):
+    tried = []
+
+    def partly(skeleton, constants):
+        tried.append(skeleton.opset_import[0].version)
+        if tried[-1] == OPSET:
+            raise ModelError("onnxruntime cannot run it")
+        return session_of(skeleton, constants)
+
+    module = sys.modules[load.__module__]
+    monkeypatch.setattr(module, "session_of", partly)
+    proto = zoo.parse("g (float[N, 4] x) => (float[N, 4] y) { y = MatMul(x, w) }", w=zoo.draw(4, 4))
+    model = module.load_here(zoo.save(proto, tmp_path / "net.onnx"), fold_batch_norm=False)
+    assert tried[:2] == [OPSET, 17]
+    assert any("stay at opset 17" in note for note in model.notes)
     x = zoo.draw(2, 4)
     assert close(outputs(model.image().patched({}), {"x": x}), outputs(proto, {"x": x}))
 

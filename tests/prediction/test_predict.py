@@ -22,7 +22,7 @@ from kppstat.onnx_io import Model
 from kppstat.performance import CrossEntropy, Top1
 from kppstat.prediction import kpp_gradients, predict
 from kppstat.prediction.bend import bent, responses
-from kppstat.prediction.choice import missed
+from kppstat.prediction.choice import clearness, missed
 from kppstat.prediction.curve import PLACES, between
 from kppstat.prediction.directions import principal
 from kppstat.prediction.distribution import coordinates, of_all, scores
@@ -52,6 +52,14 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset
         helper.make_node("Softmax", ["c"], ["y"]),
     ]
     return made(tmp_path_factory.mktemp("predict"), nodes, {"w1": w1, "w2": w2}, x, y)
+
+
+def test_outputs_that_no_lead_can_be_told_of_are_refused() -> None:
+    masked = np.array([[0.0, 1.0, -np.inf], [2.0, -np.inf, -np.inf]], np.float32)
+    assert clearness(masked).tolist() == [1.0, np.inf]
+    for pair in ((np.inf, np.inf), (np.nan, 0.0)):
+        with pytest.raises(ModelError, match="for input 2 are NaN or overflow"):
+            clearness(np.concatenate([masked[:, :2], np.array([pair], np.float32)]))
 
 
 def sampled(model: Model, data: Dataset, sigma: float, count: int) -> np.ndarray:

@@ -36,6 +36,24 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def test_half_precision_beside_single_is_computed_in_single_by_both_libraries() -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, b = rng.standard_normal((3, 4)).astype(np.float16), rng.standard_normal(2).astype(np.float16)
+    w = rng.standard_normal((4, 2)).astype(np.float32)
+    nodes = (Node("MatMul", ("x", "w"), ("a",)), Node("Add", ("a", "b"), ("y",)))
+    graph = Graph(nodes, (Port("x", "float16", (None, 4)),), (Port("y", "float16", (None, 2)),), {"b": b, "w": w})
+    expected = forward(graph, {"x": x}, {"w": w})["y"]
+    varied = torch.from_numpy(w).requires_grad_()
+    found = forward(graph, {"x": torch.from_numpy(x)}, {"w": varied})["y"]
+    found.sum().backward()
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(varied.grad[:, 0].numpy(), x.astype(np.float32).sum(axis=0), rtol=1e-5)
+    half = forward(graph, {"x": torch.from_numpy(x)}, {"w": torch.from_numpy(w).half()})["y"]
+    assert half.dtype == torch.float16
+
+
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_real_networks_compute_what_onnxruntime_computes(name: str, library: str) -> None:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def test_an_interval_reaches_to_the_end_of_the_scale_where_there_are_too_few_ins
     assert told["kpp"]["0.1"] == {"kpp": found.worst, "ci_low": 0, "ci_high": found.interval(0.1).high}
     assert told["instances"] == 40
     json.dumps(told)
+
+
+def test_a_judgement_tells_and_draws_itself(tmp_path: Path) -> None:
+    found = replace(judged(2), accuracies=np.linspace(0.5, 0.9, 401), clean=0.95)
+    interval = found.interval(1)
+    assert interval.low > 0
+    said = found.summary()
+    assert said.startswith(f"All but 1 % of the instances reach a top-1 accuracy of {100 * found.kpp(1):.2f} %; 95 %")
+    assert f"[{100 * interval.low:.2f} %, {100 * interval.high:.2f} %], guarantee exact, from 401 instances" in said
+    line = found.plot(str(tmp_path / "found.svg")).axes[0].lines[0]
+    assert (tmp_path / "found.svg").stat().st_size > 1000
+    # The curve passes 1 % where the KPP is.
+    x, y = line.get_xdata(), line.get_ydata()
+    assert x[np.searchsorted(y, 1)] == pytest.approx(100 * found.kpp(1))
 
 
 def test_workers_do_not_matter() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_a_bound_of_zero_leaves_the_model_alone(lenet: Model, few: Dataset) -> N
     assert result.performance_worst == result.clean
     assert result.reached == 0
     assert all((w == lenet.graph.constants[n]).all() for n, w in result.weights.items())
+
+
+def test_without_targets_it_is_agreement_with_the_clean_model(lenet: Model, few: Dataset) -> None:
+    labelled, bare = (worst(lenet, BOUND, data=d, method="fgsm", passes=2) for d in (few, replace(few, targets=None)))
+    assert "the worst top-1 accuracy is" in labelled.summary()
+    assert "the worst top-1 agreement with the clean model is" in bare.summary()
+    assert bare.to_dict()["performance"] == "top-1 agreement with the clean model"
+    assert bare.plot().axes[0].get_ylabel().startswith("worst top-1 agreement with the clean model")
 
 
 def test_same_seed_same_weights(lenet: Model, few: Dataset) -> None:

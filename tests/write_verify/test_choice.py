@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import kppstat
 from kppstat.data import Dataset
@@ -11,6 +12,7 @@ from kppstat.noise import Gaussian, Variation, WriteVerify, read
 from kppstat.onnx_io import Model
 from kppstat.performance import Top1
 from kppstat.write_verify import METHODS, Selection, select
+from tests.prediction.made import made
 
 SIGMA = 0.1
 
@@ -51,6 +53,20 @@ def test_the_share_is_met_and_the_cost_counted(chosen: dict[str, Selection], met
 def test_few_inputs_do_not_overrun_the_budget(lenet: Model, few: Dataset, inputs: int) -> None:
     selection = select(lenet, 0.05, 0.01, sigma=SIGMA, data=few.part(np.arange(inputs)), passes=7.5)
     assert 4 < selection.passes <= 7.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tensor_of_zeros_is_never_worth_verifying(method: str, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "zeros"], ["a"]),
+        helper.make_node("MatMul", ["x", "w"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((60, 4)), rng.standard_normal((4, 3))
+    model, data = made(tmp_path, nodes, {"zeros": np.zeros((4, 3)), "w": w}, x, (x @ w).argmax(axis=1))
+    selection = select(model, 0.5, 0.01, sigma=SIGMA, data=data, method=method)  # type: ignore[arg-type]
+    assert selection.by_tensor == {"zeros": (0, 12), "w": (12, 12)}
 
 
 def test_the_file_holds_the_same_law(chosen: dict[str, Selection], lenet: Model, few: Dataset, tmp_path: Path) -> None:
