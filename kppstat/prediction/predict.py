@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,13 @@ class Question:
     sensitivity: bool
 
     def __post_init__(self) -> None:
-        if not 0 < self.k < 100:
-            raise SettingError(f"k is {self.k:g}", where="--k", remedy="Give a percentage above 0 and below 100")
+        if not (isinstance(self.k, Real) and 0 < self.k < 100):
+            raise SettingError(f"k is {self.k!r}", where="--k", remedy="Give a percentage above 0 and below 100")
         for name, value in (("inputs", self.inputs), ("draws", self.draws)):
-            if value < 2:
-                raise SettingError(f"{name} is {value}", where=f"--{name}", remedy="Give at least 2")
+            if not (isinstance(value, Integral) and value >= 2):
+                raise SettingError(
+                    f"{name} is {value!r}", where=f"--{name}", remedy="Give a whole number of at least 2"
+                )
 
     def check(self, measure: Performance) -> None:
         """Raise if sensitivity is asked for and not defined."""

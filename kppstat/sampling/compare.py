@@ -119,7 +119,7 @@ def compare_states(
     if resume and (run is None or not Path(run).exists()):
         where = "--resume" if run is None else str(run)
         raise RunError("there is no run to resume", where=where, remedy="Name its folder with --run")
-    if len(models) < 2:
+    if isinstance(models, str | Path) or len(models) < 2:
         raise SettingError("one model has nothing to be compared with", remedy="Name at least two")
     budget = question.max_evaluations
     if budget is not None and budget < len(models):

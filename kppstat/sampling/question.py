@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from kppstat.errors import SettingError
@@ -70,6 +71,11 @@ class Question:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("k", "confidence", "half_width", "max_evaluations", "max_time"):
+            value = getattr(self, name)
+            optional = value is None and self.__dataclass_fields__[name].default is None
+            _within(name.replace("_", "-"), repr(value), optional or isinstance(value, Real), "a number")
+        _within("seed", repr(self.seed), isinstance(self.seed, Integral), "a whole number")
         _within("k", self.k, 0 < self.k < 100, "a percentage above 0 and below 100")
         rarest = f"{_RAREST:g} or more, and as far from 100: no run has instances enough for less"
         _within("k", self.k, _RAREST <= self.k <= 100 - _RAREST, rarest)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,14 @@ def sweep_states(
     if resume and (run is None or not Path(run).exists()):
         where = "--resume" if run is None else str(run)
         raise RunError("there is no run to resume", where=where, remedy="Name its folder with --run")
+    sigmas, ks = np.atleast_1d(sigmas).tolist(), np.atleast_1d(ks).tolist()
     if not sigmas:
         raise SettingError("no sigma is given", where="--sigma", remedy="Give numbers such as 0.02,0.05 or 0.02:0.2:10")
     if not ks:
         raise SettingError("no k is given", where="--k", remedy="Give percentages such as 0.1,1,5,50")
-    if instances < 1:
-        raise SettingError(f"instances is {instances}", where="--instances", remedy="Give a number of at least 1")
+    if not (isinstance(instances, Integral) and instances >= 1):
+        remedy = "Give a whole number of at least 1"
+        raise SettingError(f"instances is {instances!r}", where="--instances", remedy=remedy)
     questions = [Question(k=k, confidence=confidence, seed=seed, method="mc") for k in ks]
     begun, done, total = time.monotonic(), 0, instances * len(sigmas)
     loaded = model if isinstance(model, Model) else load(model, fold_batch_norm=settings.pop("fold_batch_norm", False))
@@ -229,9 +232,9 @@ def sweep(
     ----------
     model : path or Model
         An ONNX file.
-    sigmas : sequence of float
+    sigmas : sequence of float, or one
         In units of each tensor's max abs weight.
-    ks : sequence of float
+    ks : sequence of float, or one
         Percentages.
     **settings
         ``instances`` (for each sigma, 400), ``confidence``, ``seed``, ``run``, ``resume``, and data, performance,
