@@ -6,6 +6,7 @@ matplotlib is loaded when a figure is drawn, never before.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -225,6 +226,36 @@ def save(figure: Figure, path: str | Path) -> None:
         raise SettingError(
             f"the figure cannot be written ({e.strerror or e})", where=str(path), remedy=WRITABLE
         ) from None
+
+
+class Drawable(ABC):
+    """A result that has a figure."""
+
+    @abstractmethod
+    def _drawn(self) -> Figure:
+        """Return the figure."""
+
+    def plot(self, path: str | None = None) -> Figure:
+        """Draw the result.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the figure; the ending names the format.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        SettingError
+            If matplotlib is not installed or the file cannot be written.
+        """
+        figure = self._drawn()
+        if path is not None:
+            save(figure, path)
+        return figure
 
 
 def figure_kind(path: str | Path) -> str:

@@ -6,18 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 from kppstat.cli.console import err, give_up_stdout
 from kppstat.errors import KppstatError, SettingError
-from kppstat.style import figure_kind
-
-
-class Drawable(Protocol):
-    """A result that has a figure."""
-
-    def plot(self, path: str | None = None) -> Any:
-        """Draw it, and save it where a path is given."""
+from kppstat.style import Drawable, figure_kind
 
 
 def check_outputs(

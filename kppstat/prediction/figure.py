@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kppstat.style import ACCENT, FILL, INK, MUTED, SMALL, THIN, house_style, need, new_figure, save
+from kppstat.style import ACCENT, FILL, INK, MUTED, SMALL, THIN, house_style, need, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ _BINS = 48
 _SHOWN = 12  # weights
 
 
-def draw(prediction: Prediction, path: str | None = None) -> Figure:
+def predicted(prediction: Prediction) -> Figure:
     """Draw the predicted distribution with its KPP, and what each weight costs or else how much it spreads."""
     need("matplotlib")
     unit = 100.0 if prediction.fraction else 1.0
@@ -47,8 +47,6 @@ def draw(prediction: Prediction, path: str | None = None) -> Figure:
         bottom.set_yticks(np.arange(len(names)), names)
         bottom.tick_params(axis="y", length=0, labelcolor=MUTED)
         bottom.set_xlabel(label)
-        if path is not None:
-            save(figure, path)
     return figure
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kppstat.stats.order import quantile_rank
+from kppstat.style import Drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ _JSON = (
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Prediction:
+class Prediction(Drawable):
     """The distribution of performance over instances, predicted from the law of the logits.
 
     Performances are in the unit of the performance measure; for a loss, the loss itself.
@@ -136,22 +137,11 @@ class Prediction:
         out["noise"], out["notes"] = dict(self.noise), list(self.notes)
         return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in out.items()}
 
-    def plot(self, path: str | None = None) -> Figure:
-        """Draw the predicted distribution, and what each weight costs or else how much it spreads the logits.
+    def _drawn(self) -> Figure:
+        """Return the predicted distribution."""
+        from kppstat.prediction.figure import predicted
 
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed.
-        """
-        from kppstat.prediction.figure import draw
-
-        return draw(self, path)
+        return predicted(self)
 
 
 def percentile(values: np.ndarray, k: float, *, loss: bool) -> float:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kppstat.style import Drawable
+
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
 GUARANTEES = {
     "exact": "exact: holds for any network, at the confidence stated",
@@ -86,7 +89,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Estimate:
+class Estimate(Drawable):
     """The k-th percentile performance of a model under device variation, with its interval.
 
     Performances are in the unit of the performance measure: fractions for accuracies; for a loss, the loss itself
@@ -208,30 +211,11 @@ class Estimate:
         out["noise"], out["versions"], out["notes"] = dict(self.noise), dict(self.versions), list(self.notes)
         return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in out.items()}
 
-    def plot(self, path: str | None = None) -> Any:
-        """Draw the distribution of performance over instances with the KPP and its interval.
-
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed or the file cannot be written.
-        """
+    def _drawn(self) -> Figure:
+        """Return the distribution of performance."""
         from kppstat.sampling.figures import distribution
-        from kppstat.style import save
 
-        figure = distribution(self)
-        if path is not None:
-            save(figure, path)
-        return figure
+        return distribution(self)
 
 
 def shown(performance: float, *, fraction: bool) -> str:

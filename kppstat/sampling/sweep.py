@@ -21,6 +21,7 @@ from kppstat.sampling.question import Question
 from kppstat.sampling.result import Sample
 from kppstat.sampling.study import Study, versions
 from kppstat.stats.order import quantile, quantile_interval, smallest_size
+from kppstat.style import Drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Sweep:
+class Sweep(Drawable):
     """KPP against sigma.
 
     Attributes
@@ -112,26 +113,11 @@ class Sweep:
         ]
         return out
 
-    def plot(self, path: str | None = None) -> Figure:
-        """Draw the KPPs with their bands against sigma.
-
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed or the file cannot be written.
-        """
+    def _drawn(self) -> Figure:
+        """Return the KPPs with their bands against sigma."""
         from kppstat.sampling.sweep_figure import against_sigma
-        from kppstat.style import save
 
-        figure = against_sigma(self)
-        if path is not None:
-            save(figure, path)
-        return figure
+        return against_sigma(self)
 
 
 def sweep_states(

@@ -25,6 +25,7 @@ from kppstat.performance import CrossEntropy, Top1
 from kppstat.stats.interval import Interval
 from kppstat.stats.order import quantile, quantile_interval
 from kppstat.stats.paired import paired_difference
+from kppstat.style import Drawable
 from kppstat.training.confidence import calibration_error, entropy, probabilities
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _USUAL = 1.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Judgement:
+class Judgement(Drawable):
     """A classifier under device variation.
 
     Attributes
@@ -106,26 +107,11 @@ class Judgement:
             f"guarantee exact, from {self.accuracies.size:,} instances (clean {clean})."
         )
 
-    def plot(self, path: str | None = None) -> Figure:
-        """Draw the share of instances below each accuracy.
-
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed or the file cannot be written.
-        """
-        from kppstat.style import save
+    def _drawn(self) -> Figure:
+        """Return the share of instances below each accuracy."""
         from kppstat.training.figure import over_instances
 
-        figure = over_instances(self)
-        if path is not None:
-            save(figure, path)
-        return figure
+        return over_instances(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the accuracies as plain values, and the KPP at `PERCENTILES`."""

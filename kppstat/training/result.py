@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kppstat.sampling.result import shown
+from kppstat.style import Drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class Training(Drawable):
     """The outcome of a training.
 
     Attributes
@@ -107,26 +108,11 @@ class Training:
             text += " No epoch was better than the network as it was given, so its weights are kept."
         return text
 
-    def plot(self, path: str | None = None) -> Figure:
-        """Draw the performance on the validation part, epoch by epoch.
-
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed or the file cannot be written.
-        """
-        from kppstat.style import save
+    def _drawn(self) -> Figure:
+        """Return performance against the epoch."""
         from kppstat.training.figure import by_epoch
 
-        figure = by_epoch(self)
-        if path is not None:
-            save(figure, path)
-        return figure
+        return by_epoch(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, losses with their own sign, unknown numbers as None."""

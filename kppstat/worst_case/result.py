@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from kppstat.onnx_io import Model, save
 from kppstat.sampling.result import shown
+from kppstat.style import Drawable
 from kppstat.worst_case.region import Norm
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class WorstCase:
+class WorstCase(Drawable):
     """The lowest accuracy found within a bound, and the weights that have it.
 
     The weights are exhibited and were evaluated on all inputs as they are stored, so the true worst case over the
@@ -134,30 +136,11 @@ class WorstCase:
         """
         save(model, self.weights, out)
 
-    def plot(self, path: str | None = None) -> Any:
-        """Draw accuracy against bound where the curve was asked for, or else against gradient passes.
-
-        Parameters
-        ----------
-        path : str, optional
-            Where to save the figure; the ending names the format.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        SettingError
-            If matplotlib is not installed or the file cannot be written.
-        """
-        from kppstat import style
+    def _drawn(self) -> Figure:
+        """Return the accuracy against the bound."""
         from kppstat.worst_case.figures import against_bound
 
-        figure = against_bound(self)
-        if path is not None:
-            style.save(figure, path)
-        return figure
+        return against_bound(self)
 
 
 _JSON = (
