@@ -40,7 +40,7 @@ def predicted(prediction: Prediction) -> Figure:
             color=ACCENT,
             fontsize=SMALL,
         )
-        top.axvline(unit * prediction.clean, color=INK, linewidth=THIN, linestyle=":")
+        top.axvline(unit * prediction.clean, ymax=0.85, color=INK, linewidth=THIN, linestyle=":")  # below the label
         top.set(xlabel=f"{prediction.performance}{suffix}", ylabel="drawn instances")
         names = list(bars)[::-1]
         bottom.barh(np.arange(len(names)), [100 * bars[n] for n in names], color=FILL)
