@@ -95,7 +95,7 @@ def predict(
 
     def tell(seconds: float) -> None:
         if seconds > PATIENCE and not quiet:
-            err.print(f"about {duration(seconds)} to go; fewer --inputs are quicker and coarser", style="dim")
+            err.print(f"up to about {duration(seconds)} to go; fewer --inputs are quicker and coarser", style="dim")
 
     results = (
         predict_sweep(loaded, source, sigmas, **asked)

@@ -19,6 +19,8 @@ from kppstat.prediction.logits import Logits
 from kppstat.prediction.result import percentile
 
 _INSTANCES, _CORRECTING, _FEW = 128, 512, 256  # on which the law is checked and corrected, by so many followed inputs
+MOST = _CORRECTING * _FEW
+"""Forward passes of one input that this takes at most."""
 _DEEP = 0.15  # of the range of the performance: where the KPP is lower by more, no law is close enough by itself
 _SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the nonlinear variance, tried where the law is contradicted
 _FITTING = 1024  # draws for each trial

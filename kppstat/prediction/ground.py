@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ class Ground:
         Their logits, up to a constant for each input.
     passes : int
         Forward passes of one input spent so far, without the one for clean outputs.
+    pace : float
+        Seconds that one of them takes; 0 where clean outputs were given.
     """
 
     def __init__(
@@ -87,7 +90,9 @@ class Ground:
             require_usable(self.model, variation)
         self.head, self.tail = split(self.model.graph)
         require_rules(self.head, {w.name for w in self.model.weights})
+        begun = time.monotonic()
         self.outputs = clean_outputs(self.model, self.data) if outputs is None else outputs
+        self.pace = (time.monotonic() - begun) / len(self.data)
         measure = performance_named(performance)
         self.measure: Performance
         if self.data.targets is None:

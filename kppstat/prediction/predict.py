@@ -17,7 +17,7 @@ from kppstat.errors import ModelError, SettingError
 from kppstat.noise import Variation, variation_of
 from kppstat.onnx_io import Model
 from kppstat.performance import Performance, Top1
-from kppstat.prediction.checked import Followed, Laws, checked
+from kppstat.prediction.checked import MOST, Followed, Laws, checked
 from kppstat.prediction.distribution import DRAWS
 from kppstat.prediction.far import usable
 from kppstat.prediction.gradients import kpp_gradients
@@ -85,7 +85,8 @@ def predict(
     outputs : ndarray, optional
         Outputs of the intended weights on all inputs, if the caller has them: computing them here is slower.
     tell : callable, optional
-        Called once with about how many seconds the followed inputs will take, as soon as a part of them is done.
+        Called once with about how many seconds the rest will take at most, as soon as a part of the followed inputs is
+        done.
 
     Returns
     -------
@@ -183,7 +184,7 @@ def alone(
     begun = time.monotonic()
     laws.evenly()
     if tell is not None:
-        tell((time.monotonic() - begun) * len(rows) / len(ground.sample))
+        tell((time.monotonic() - begun) * len(rows) / len(ground.sample) + ground.pace * MOST)
     followed = follow(ground, variation, question, pilot, laws, rows, shares)
     return finished(ground, variation, question, pilot.spread, laws, followed)
 
