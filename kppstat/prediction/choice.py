@@ -20,6 +20,17 @@ def pilot(outputs: np.ndarray, count: int) -> np.ndarray:
     return np.sort(order[((np.arange(count) + 0.5) * total / count).astype(int)])
 
 
+def padded(rows: np.ndarray, batch: int | None) -> np.ndarray:
+    """Fill rows up to whole batches by taking some again, where a model takes no others; None takes any.
+
+    Examples
+    --------
+    >>> padded(np.array([4, 7, 9]), 2).tolist()
+    [4, 7, 9, 4]
+    """
+    return np.concatenate([rows, np.resize(rows, -len(rows) % (batch or 1))])
+
+
 def clearness(outputs: np.ndarray) -> np.ndarray:
     """Return by how much the largest output leads, shape (n,); a single output itself.
 

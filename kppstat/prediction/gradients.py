@@ -199,7 +199,7 @@ class _Followed:
 
     def parts(self, rows: np.ndarray, weights: Mapping[str, Any]) -> Iterator[tuple[slice, Margins, dict[str, Any]]]:
         """Yield the margins of a few inputs at a time, and the variances of the weights as operators read them."""
-        rows = np.concatenate([rows, np.resize(rows, -len(rows) % (self.batch or 1))])
+        rows = choice.padded(rows, self.batch)
         groups = passages(
             self.head,
             self.data.batch(rows),

@@ -251,10 +251,9 @@ class Ground:
         calibration: Calibration | None,
         count: int,
     ) -> Principal:
-        padded = self._padded(rows)
-        self.passes += len(padded) * (_MOMENTS + _BACK * count)
-        places = np.resize(np.arange(len(rows)), len(padded))
-        inputs, whole = self.data.batch(padded), self.data.whole
+        places = self._padded(np.arange(len(rows)))
+        self.passes += len(places) * (_MOMENTS + _BACK * count)
+        inputs, whole = self.data.batch(rows[places]), self.data.whole
         return principal(
             law.take(places),
             emphasis[places],
@@ -284,7 +283,7 @@ class Ground:
 
     def _padded(self, rows: np.ndarray) -> np.ndarray:
         """Fill up to whole batches, where the model takes no others."""
-        return np.concatenate([rows, np.resize(rows, -len(rows) % (self.model.batch or 1))])
+        return choice.padded(rows, self.model.batch)
 
 
 def _lead(values: np.ndarray, outputs: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from kppstat.noise import Variation, normals
 from kppstat.onnx_io import Model
 from kppstat.onnx_io.session import Session
 from kppstat.performance import require_output_each
+from kppstat.prediction.choice import padded
 from kppstat.propagate import forward
 
 PILOT, INSTANCES = 32, 128  # inputs and instances on which correlations inside the network are measured
@@ -58,7 +59,7 @@ def outputs_of(model: Model, data: Dataset, rows: np.ndarray, weights: Mapping[s
     found = []
     for i in range(0, len(rows), size):
         part = rows[i : i + size]
-        inputs = data.batch(np.concatenate([part, np.resize(part, -len(part) % (model.batch or 1))]))
+        inputs = data.batch(padded(part, model.batch))
         outputs = session.run(inputs)
         # onnxruntime is given a minute; what it leaves is computed here.
         first = to_numpy(forward(model.graph, inputs, weights)[name]) if outputs is None else outputs[0]
