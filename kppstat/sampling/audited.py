@@ -72,7 +72,8 @@ class Audited:
     replanned : bool
         Whether the instances served another plan before, in place of which this question's would be. An exact plan
         holds once, so the run then goes by the confidence sequence over all instances that an exact run keeps for an
-        end before its plan.
+        end before its plan. Its ranks are the same in all such runs. Audits of one plan bet as its instances go, so
+        those of several do not provably share their error; all that this sequence may miss is a fiftieth of it.
 
     Raises
     ------

@@ -34,8 +34,9 @@ from kppstat.sampling.tilted_slopes import require_gradients
 from kppstat.sampling.tilted_space import NetworkSpace
 
 TRACE = 400  # states kept for the figure of convergence
+_PLAN = "plan"  # a note in the journal
 #: What is noted in place of the plan of a run whose end a clock decided: another end would be by another plan.
-BY_CLOCK = "ended by the clock"
+_BY_CLOCK = "ended by the clock"
 
 
 class Study:
@@ -140,7 +141,7 @@ class Study:
             if not state.done and self._out_of_time():
                 final = self.estimator.conclude("the time budget is spent", by_hand=False)
                 if self.journal is not None and final.guarantee == "exact":
-                    self.journal.note(self._plan_name, BY_CLOCK)
+                    self.journal.note(_PLAN, _BY_CLOCK)
                 self._remember(final)
                 yield final
                 return
@@ -222,7 +223,7 @@ class Study:
         method, reason = chosen(self.question, bounded=bounded)
         if self.question.method == "auto" and self.question.guarantee == "asymptotic":
             self.notes = (*self.notes, f"Method {method}: {reason}.")
-        replanned = method in ("mc", "audited") and self._is_replanned(method, first)
+        replanned = self._is_replanned(method, first)
         if method == "mc":
             return MonteCarlo(self.question, self.half_width, first=first, replanned=replanned)
         inputs = len(self.data)
@@ -242,35 +243,33 @@ class Study:
             space = NetworkSpace(*where, budget=budget)
         return kind(self.question, self.half_width, space, inputs=inputs, low=low, high=high, first=first, name=name)
 
-    @property
-    def _plan_name(self) -> str:
-        return f"exact plan for k = {self.question.k!r}"
-
     def _is_replanned(self, method: str, first: int) -> bool:
-        """Whether the journal was begun by another exact plan for this percentile; if by none, this one is noted.
+        """Whether an exact interval is asked for by another plan than the journal was begun by; the first is noted.
 
-        An exact interval holds for one plan. Who raises the budget because it was too wide, and looks again, would
-        miss more often than promised. So what comes after another plan does not rest on planned sizes any more.
+        An exact interval holds for a plan made before any instance was seen. Who looks, and then raises the budget or
+        asks for another guarantee, would miss more often than promised. So what comes then does not rest on planned
+        sizes. Which percentile is asked for is no part of the plan: each has an interval of its own.
         """
-        q = self.question
-        if self.journal is None or q.guarantee not in (None, "exact"):
+        if self.journal is None:
             return False
+        q = self.question
         budget = "any number of" if q.max_evaluations is None else f"at most {q.max_evaluations:.12g}"
         plan = (
-            f"{method}, {budget} evaluations from instance {first} on, half-width {self.half_width:.12g}, "
-            f"confidence {q.confidence:.12g}"
+            f"{q.guarantee or 'strongest'} by {method}, {budget} evaluations from instance {first} on, half-width "
+            f"{self.half_width:.12g}, confidence {q.confidence:.12g}"
         )
-        noted = self.journal.noted(self._plan_name)
+        noted = self.journal.noted(_PLAN)
         if noted is None or not len(self.journal):
-            self.journal.note(self._plan_name, plan)
+            self.journal.note(_PLAN, plan)
             return False
-        if noted == plan:
+        if method not in ("mc", "audited") or q.guarantee not in (None, "exact") or noted == plan:
             return False
+        certain = "" if method == "mc" else "; that audits hold as often was measured, not proven"
         self.notes = (
             *self.notes,
             f"The plan of the run in this folder was another one ({noted}), and an exact interval holds for one plan "
-            "only. So this one is anytime, from the share of the error that is kept for ends by hand: it holds however "
-            "often one goes on with the run, and is wider.",
+            "only. So this one is anytime, from the share of the error that is kept for ends by hand: it is wider, and "
+            f"its ranks hold however often one goes on with the run{certain}.",
         )
         return True
 

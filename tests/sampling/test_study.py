@@ -56,9 +56,15 @@ def test_an_exact_interval_is_given_to_one_plan_only(net: Path, method: str) -> 
     assert not any("plan" in note for note in same.notes)
     more = estimate(net, method=method, max_evaluations=30, resume=True)
     assert more.guarantee == "anytime"
-    assert any(f"({method}, at most 20 evaluations" in note for note in more.notes)
-    # Another percentile is another question, which has a plan of its own.
+    assert any(f"by {method}, at most 20 evaluations" in note for note in more.notes)
+    # The plan was made for whatever percentile is asked for, but by nobody who had seen another's interval.
     assert estimate(net, method=method, max_evaluations=20, k=20, resume=True).guarantee == "exact"
+    assert estimate(net, method=method, max_evaluations=30, k=20, resume=True).guarantee == "anytime"
+
+
+def test_an_exact_plan_is_not_made_after_a_look(net: Path) -> None:
+    assert estimate(net, guarantee="anytime", max_evaluations=20).guarantee == "anytime"
+    assert estimate(net, max_evaluations=20, resume=True).guarantee == "anytime"
 
 
 def test_where_a_clock_struck_is_no_plan_to_go_on_by(net: Path) -> None:
